@@ -1,0 +1,1 @@
+"""Depth: scores from statistics, a frozen plan, surgery on a model."""

@@ -1,0 +1,232 @@
+"""The depth curve: how good a head fitted in closed form on each state x_t is on held-out data."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from residua.errors import InputError
+from residua.stack import ResidualStack, find_stack
+from residua.statistics import stream
+
+Target = Literal["logits", "labels"]
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2)
+
+
+@dataclass(frozen=True)
+class AffineHead:
+    """A head K x + c in float64: weight (classes, unit), bias (classes,)."""
+
+    weight: Float[Tensor, "classes unit"]
+    bias: Float[Tensor, "classes"]
+
+
+@dataclass(frozen=True)
+class DepthCurve:
+    """Held-out loss and accuracy of the fitted head at each state t = 0…T.
+
+    Attributes:
+        target: "logits" (the old logits, a compensation; loss is the cross-entropy, in nats) or
+            "labels" (one-hot labels, a probe; loss is the squared error).
+        loss: mean over held-out samples.
+        loss_error: standard error of that mean.
+        accuracy: share of held-out samples classified right.
+        ridge: chosen for each state by held-out loss, relative to the mean variance of a unit.
+        heads: the fitted heads.
+        names: the module that made each layer, t = 1…T.
+    """
+
+    target: Target
+    loss: Float[np.ndarray, "state"]
+    loss_error: Float[np.ndarray, "state"]
+    accuracy: Float[np.ndarray, "state"]
+    ridge: Float[np.ndarray, "state"]
+    heads: tuple[AffineHead, ...]
+    names: tuple[str, ...]
+
+
+class NormalEquations:
+    """Streams Σ x xᵀ and Σ x zᵀ of every state, about the first batch's mean.
+
+    Products add up in the model's precision over at most 8,192 samples and in float64 beyond.
+    """
+
+    FLUSH = 8192
+
+    def __init__(self, stack: ResidualStack, target: Target):
+        self.target = target
+        self.classes = stack.head.out_features
+        self.states: list[Tensor] = []
+        self.origin: list[Tensor] = []
+        self.samples = self.pending = 0
+
+    def begin(self, labels: Tensor | None) -> None:
+        """Start a batch."""
+        if labels is None and self.target == "labels":
+            raise InputError("a depth curve with target='labels' needs batches (x, labels)")
+        self.labels = labels
+        self.states = []
+
+    def visit(self, t: int, before: Tensor, after: Tensor) -> None:
+        """Keep the state until the batch's logits are known."""
+        if t == 1:
+            self.states.append(before)
+        self.states.append(after)
+
+    def end(self, logits: Tensor) -> None:
+        """Add the batch."""
+        z = logits
+        if self.target == "labels":
+            assert self.labels is not None
+            z = nn.functional.one_hot(self.labels.to(z.device), self.classes).to(z.dtype)
+        if not self.origin:
+            self._start(z)
+        z = torch.cat([z, z.new_ones(len(z), 1)], 1)  # the last column gives Σ x
+        for t, state in enumerate(self.states):
+            x = state - self.origin[t]
+            _add_gram(self.gram_part[t], x)
+            self.cross_part[t].addmm_(x.T, z)
+        self.target_sum += z.sum(0).double()
+        self.samples += len(z)
+        self.pending += len(z)
+        if self.pending >= self.FLUSH:
+            self._flush()
+
+    def _start(self, z: Tensor) -> None:
+        self.origin = [x.mean(0) for x in self.states]
+        units = self.states[0].shape[1]
+        like = self.states[0]
+        self.gram_part = [like.new_zeros(units, units) for _ in self.states]
+        self.cross_part = [like.new_zeros(units, self.classes + 1) for _ in self.states]
+        self.gram = [g.double() for g in self.gram_part]
+        self.cross = [c.double() for c in self.cross_part]
+        self.target_sum = torch.zeros(self.classes + 1, dtype=torch.float64, device=z.device)
+
+    def _flush(self) -> None:
+        for total, part in ((self.gram, self.gram_part), (self.cross, self.cross_part)):
+            for a, b in zip(total, part, strict=True):
+                a += b
+                b.zero_()
+        self.pending = 0
+
+    def solve(self, ridges: Sequence[float]) -> list[list[AffineHead]]:
+        """Return the ridge solutions [state][ridge] of min Σ‖K x + c − z‖² + λ‖K‖².
+
+        λ = ridge × samples × mean over units of the variance of x; the bias is not penalised.
+        """
+        self._flush()
+        return [[self._head(t, ridge) for ridge in ridges] for t in range(len(self.origin))]
+
+    def _head(self, t: int, ridge: float) -> AffineHead:
+        n = self.samples
+        x_mean, z_mean = self.cross[t][:, -1] / n, self.target_sum[:-1] / n
+        upper = torch.triu(self.gram[t])
+        gram = upper + torch.triu(upper, 1).T - n * torch.outer(x_mean, x_mean)
+        cross = self.cross[t][:, :-1] - n * torch.outer(x_mean, z_mean)
+        scale = gram.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
+        gram.diagonal().add_(ridge * scale)
+        K = torch.cholesky_solve(cross, torch.linalg.cholesky(gram)).T  # (classes, units)
+        return AffineHead(K.contiguous(), z_mean - K @ (x_mean + self.origin[t].double()))
+
+
+def _add_gram(gram: Tensor, x: Tensor) -> None:
+    """Add the upper triangle of xᵀx by blocks; what lies below the diagonal blocks stays zero."""
+    step = max(256, -(-x.shape[1] // 4))
+    for i in range(0, x.shape[1], step):
+        gram[i : i + step, i:].addmm_(x[:, i : i + step].T, x[:, i:])
+
+
+class HeadEvaluation:
+    """Streams the loss and accuracy of candidate heads [state][candidate]."""
+
+    def __init__(self, heads: Sequence[Sequence[AffineHead]], target: Target):
+        self.target = target
+        self.candidates = len(heads[0])
+        self.weights = [torch.cat([h.weight for h in row]) for row in heads]
+        self.biases = [torch.cat([h.bias for h in row]) for row in heads]
+        shape = (len(heads), self.candidates)
+        self.loss = torch.zeros(shape, dtype=torch.float64)
+        self.square = torch.zeros(shape, dtype=torch.float64)
+        self.right = torch.zeros(shape, dtype=torch.float64)
+        self.samples = 0
+
+    def begin(self, labels: Tensor | None) -> None:
+        """Start a batch; its labels are needed."""
+        if labels is None:
+            raise InputError("held-out batches must be (x, labels)")
+        self.labels = labels
+
+    def visit(self, t: int, before: Tensor, after: Tensor) -> None:
+        """Evaluate the heads of one state."""
+        if t == 1:
+            self._evaluate(0, before)
+        self._evaluate(t, after)
+
+    def _evaluate(self, t: int, x: Tensor) -> None:
+        weight, bias = self.weights[t].to(x), self.biases[t].to(x)
+        logits = torch.addmm(bias, x, weight.T).unflatten(1, (self.candidates, -1))
+        labels = self.labels.to(x.device)
+        if self.target == "labels":
+            one_hot = nn.functional.one_hot(labels, logits.shape[2])[:, None]
+            loss = (logits - one_hot).square().sum(2)  # (batch, candidates)
+        else:
+            repeated = labels[:, None].expand(-1, self.candidates)
+            loss = nn.functional.cross_entropy(logits.transpose(1, 2), repeated, reduction="none")
+        loss = loss.double()
+        self.loss[t] += loss.sum(0).cpu()
+        self.square[t] += loss.square().sum(0).cpu()
+        self.right[t] += (logits.argmax(2) == labels[:, None]).sum(0).cpu()
+
+    def end(self, logits: Tensor) -> None:
+        """Count the batch's samples."""
+        self.samples += len(logits)
+
+
+def depth_curve(
+    model: nn.Module,
+    fit_batches: Iterable[Any],
+    held_out_batches: Iterable[Any],
+    *,
+    target: Target = "logits",
+    ridges: Sequence[float] = RIDGES,
+) -> DepthCurve:
+    """Fit a head on every state by ridge regression and evaluate it on held-out data.
+
+    Args:
+        model: a model with a residual stack and a linear head.
+        fit_batches: training batches (x, labels); labels are used for target="labels" only.
+        held_out_batches: validation batches (x, labels); also choose the ridge. Never test data.
+        target: "logits" fits the model's own logits, "labels" the one-hot labels.
+        ridges: candidates, relative to the mean variance of a unit.
+
+    Raises:
+        StackError: no residual stack was found.
+        InputError: no batch came, or labels are missing where they are needed.
+    """
+    stack = find_stack(model)
+    if not ridges or min(ridges) <= 0:
+        raise InputError(f"ridges must be positive numbers, at least one, not {tuple(ridges)}")
+    equations = NormalEquations(stack, target)
+    stream(stack, fit_batches, equations)
+    heads = equations.solve(ridges)
+    evaluation = HeadEvaluation(heads, target)
+    stream(stack, held_out_batches, evaluation)
+
+    n = evaluation.samples
+    mean = evaluation.loss / n
+    best = mean.argmin(1)
+    rows = torch.arange(len(best))
+    variance = (evaluation.square / n - mean**2).clamp(min=0)[rows, best]
+    return DepthCurve(
+        target,
+        mean[rows, best].numpy(),
+        (variance / max(n - 1, 1)).sqrt().numpy(),
+        (evaluation.right / n)[rows, best].numpy(),
+        np.asarray(ridges)[best.numpy()],
+        tuple(row[int(b)] for row, b in zip(heads, best, strict=True)),
+        stack.names,
+    )

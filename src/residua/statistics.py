@@ -1,0 +1,298 @@
+"""Statistics of states and residuals over a data set, in memory that does not grow with it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from residua.errors import InputError
+from residua.stack import ResidualStack, find_stack
+
+
+class Consumer(Protocol):
+    """What takes the layers of one batch after the other; see :func:`stream`."""
+
+    def begin(self, labels: Tensor | None) -> None:
+        """Start a batch with these labels."""
+
+    def visit(self, t: int, before: Tensor, after: Tensor) -> None:
+        """Take the states x_{t−1} and x_t, t = 1…T."""
+
+    def end(self, logits: Tensor) -> None:
+        """Finish the batch with the model's output."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and sum of squared deviations, per class and unit, mergeable (Chan, Golub, LeVeque 1979).
+
+    Shapes: mean and m2 (t, class, unit), count (class,); float64.
+    """
+
+    count: Float[np.ndarray, "classes"]
+    mean: Float[np.ndarray, "t classes unit"]
+    m2: Float[np.ndarray, "t classes unit"]
+
+    def __add__(self, other: "Moments") -> "Moments":
+        n = self.count + other.count
+        share = np.divide(other.count, n, out=np.zeros_like(n), where=n > 0)[:, None]
+        delta = other.mean - self.mean
+        return Moments(
+            n,
+            self.mean + share * delta,
+            self.m2 + other.m2 + self.count[:, None] * share * delta**2,
+        )
+
+    @property
+    def std(self) -> Float[np.ndarray, "t classes unit"]:
+        """Standard deviation within each class (population form); 0 for an absent class."""
+        return np.sqrt(self.m2 / np.maximum(self.count, 1)[:, None])
+
+    def pooled(self) -> "Moments":
+        """Return the moments over all samples as one class."""
+        n = self.count.sum(keepdims=True)
+        mean = np.tensordot(self.count, self.mean, (0, 1))[:, None] / n
+        between = (self.count[:, None] * (self.mean - mean) ** 2).sum(1, keepdims=True)
+        return Moments(n, mean, self.m2.sum(1, keepdims=True) + between)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Per layer and class: mean and spread of states and residuals; settle distance; spread.
+
+    Attributes:
+        names: the module that made each layer, t = 1…T.
+        states: moments of x_t, t = 0…T.
+        residuals: moments of y_t, t = 1…T.
+        settle_sum: Σ over samples of mean over units of abs(y_t − y_{t−1}), t = 2…T.
+        magnitude_sum: Σ over samples of mean over units of abs(y_t), t = 1…T.
+    """
+
+    names: tuple[str, ...]
+    states: Moments
+    residuals: Moments
+    settle_sum: Float[np.ndarray, "settles"]
+    magnitude_sum: Float[np.ndarray, "layers"]
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        """Merge the statistics of two parts of a data set (two processes, say)."""
+        if self.names != other.names:
+            raise InputError(
+                f"statistics of different stacks cannot be merged: {len(self.names)} and "
+                f"{len(other.names)} layers; accumulate both on one model"
+            )
+        parts = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[1:]}
+        return Statistics(self.names, **parts)
+
+    @property
+    def depth(self) -> int:
+        """T, the number of layers."""
+        return len(self.names)
+
+    @property
+    def samples(self) -> int:
+        """Number of samples seen."""
+        return int(self.states.count.sum())
+
+    @property
+    def settle_distance(self) -> Float[np.ndarray, "settles"]:
+        """s_t, mean over units and samples of abs(y_t − y_{t−1}), t = 2…T; the paper's r1 − r2."""
+        return self.settle_sum / self.samples
+
+    @property
+    def relative_settle_distance(self) -> Float[np.ndarray, "settles"]:
+        """s_t over the mean of abs(y_t), t = 2…T."""
+        return self.settle_sum / self.magnitude_sum[1:]
+
+    @property
+    def spread(self) -> Float[np.ndarray, "layers"]:
+        """v_t, mean over units of the standard deviation over samples of y_t, t = 1…T."""
+        return self.residuals.pooled().std.mean((1, 2))
+
+    @property
+    def relative_spread(self) -> Float[np.ndarray, "layers"]:
+        """v_t over the same of x_{t−1}, t = 1…T."""
+        return self.spread / self.states.pooled().std.mean((1, 2))[:-1]
+
+    def to_dataset(self, classes: Sequence[str] | None = None) -> xr.Dataset:
+        """Return labelled arrays with the dimensions state 0…T, layer 1…T, class and unit."""
+        by_class = ("class", "unit")
+        pad = np.full(1, np.nan)  # no settle distance at layer 1
+        values: dict[str, Any] = {
+            "state_mean": (("state", *by_class), self.states.mean),
+            "state_std": (("state", *by_class), self.states.std),
+            "residual_mean": (("layer", *by_class), self.residuals.mean),
+            "residual_std": (("layer", *by_class), self.residuals.std),
+            "magnitude": ("layer", self.magnitude_sum / self.samples),
+            "settle_distance": ("layer", np.concatenate([pad, self.settle_distance])),
+            "relative_settle_distance": (
+                "layer",
+                np.concatenate([pad, self.relative_settle_distance]),
+            ),
+            "spread": ("layer", self.spread),
+            "relative_spread": ("layer", self.relative_spread),
+            "samples": ("class", self.states.count),
+        }
+        names = list(classes or map(str, range(len(self.states.count))))
+        return xr.Dataset(
+            values,
+            coords={
+                "state": range(self.depth + 1),
+                "layer": range(1, self.depth + 1),
+                "class": names,
+                "block": ("layer", list(self.names)),
+            },
+        )
+
+
+class _RunningMoments:
+    """Moments of one state or residual, summed about the first batch's class means.
+
+    Sums about a nearby point lose no digits where the spread is far below the mean, and cost two
+    matrix products with the one-hot labels, in the model's own precision; they add up in float64.
+    """
+
+    def __init__(self) -> None:
+        self.origin: Tensor | None = None
+
+    def add(self, value: Tensor, one_hot: Tensor) -> None:
+        """Add a batch (batch, unit) with its labels one-hot (batch, classes)."""
+        if self.origin is None:
+            count = one_hot.sum(0).clamp(min=1)[:, None]
+            centre = value.mean(0, keepdim=True)
+            # A class that this batch lacks is summed about the mean of the others.
+            self.origin = torch.where(
+                one_hot.sum(0)[:, None] > 0, one_hot.T @ value / count, centre
+            )
+            self.sum = torch.zeros_like(self.origin, dtype=torch.float64)
+            self.square_sum = torch.zeros_like(self.sum)
+        deviation = torch.addmm(value, one_hot, self.origin, alpha=-1)
+        self.sum += one_hot.T @ deviation
+        self.square_sum += one_hot.T @ deviation.square_()
+
+    def result(self, count: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and m2 (classes, unit)."""
+        assert self.origin is not None
+        n = count.clamp(min=1)[:, None]
+        mean = self.origin.double() + self.sum / n
+        mean[count == 0] = 0
+        return mean, (self.square_sum - self.sum**2 / n).clamp(min=0)
+
+
+class StatisticsConsumer:
+    """Streams the batches of a stack into :class:`Statistics`."""
+
+    def __init__(self, stack: ResidualStack):
+        self.stack = stack
+        self.states = [_RunningMoments() for _ in range(stack.depth + 1)]
+        self.residuals = [_RunningMoments() for _ in range(stack.depth)]
+        self.settle = torch.zeros(stack.depth, dtype=torch.float64)
+        self.magnitude = torch.zeros(stack.depth, dtype=torch.float64)
+        self.count = torch.zeros(1, dtype=torch.float64)
+
+    def begin(self, labels: Tensor | None) -> None:
+        """Start a batch; without labels all samples are one class."""
+        self.labels = labels
+        self.one_hot: Tensor | None = None
+
+    def visit(self, t: int, before: Tensor, after: Tensor) -> None:
+        """Add one layer's state and residual."""
+        if t == 1:
+            self.one_hot = self._one_hot(before)
+            self.states[0].add(before, self.one_hot)
+        assert self.one_hot is not None
+        y = after - before
+        self.states[t].add(after, self.one_hot)
+        self.residuals[t - 1].add(y, self.one_hot)
+        self.magnitude[t - 1] += torch.linalg.vector_norm(y, 1).item() / y.shape[1]
+        if t > 1:
+            self.settle[t - 1] += torch.dist(y, self.previous, 1).item() / y.shape[1]
+        self.previous = y
+
+    def end(self, logits: Tensor) -> None:
+        """Count the batch's samples."""
+        assert self.one_hot is not None
+        self.count = self.count + self.one_hot.sum(0).double().cpu()
+        del self.previous
+
+    def _one_hot(self, like: Tensor) -> Tensor:
+        if self.labels is None:
+            return like.new_ones(len(like), 1)
+        classes = self.stack.head.out_features
+        one_hot = like.new_zeros(len(like), classes)
+        return one_hot.scatter_(1, self.labels.to(like.device)[:, None], 1)
+
+    def result(self) -> Statistics:
+        """Return the statistics of all batches so far."""
+        return Statistics(
+            self.stack.names,
+            self._moments(self.states),
+            self._moments(self.residuals),
+            self.settle[1:].numpy().copy(),
+            self.magnitude.numpy().copy(),
+        )
+
+    def _moments(self, running: list[_RunningMoments]) -> Moments:
+        pairs = [r.result(self.count.to(r.sum.device)) for r in running]
+        mean, m2 = (np.stack([p[i].numpy(force=True) for p in pairs]) for i in (0, 1))
+        return Moments(self.count.numpy().copy(), mean, m2)
+
+
+@torch.no_grad()
+def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -> None:
+    """Run the model over batches, x or (x, labels), and hand every layer to the consumers.
+
+    The model is put in evaluation mode for the pass and back afterwards. Each batch is moved to the
+    model's device.
+
+    Raises:
+        InputError: there is no batch.
+    """
+    model, device = stack.model, stack.head.weight.device
+    was_training = model.training
+    model.eval()
+    seen = 0
+
+    def visit(t: int, before: Tensor, after: Tensor) -> None:
+        for consumer in consumers:
+            consumer.visit(t, before, after)
+
+    try:
+        for batch in batches:
+            x, labels = batch if isinstance(batch, tuple | list) else (batch, None)
+            for consumer in consumers:
+                consumer.begin(labels)
+            with stack.watch(visit):
+                logits = model(x.to(device))
+            for consumer in consumers:
+                consumer.end(logits)
+            seen += len(x)
+    finally:
+        model.train(was_training)
+    if seen == 0:
+        raise InputError("the data loader gave no batch; pass one with at least one sample")
+
+
+def accumulate(model: nn.Module, batches: Iterable[Any]) -> Statistics:
+    """Stream a data set through a model and return the statistics of its states and residuals.
+
+    Args:
+        model: a model with a residual stack.
+        batches: yields x or (x, labels); labels 0…C−1 give statistics per class.
+
+    Returns:
+        Statistics, float64. Memory is layers × classes × units, whatever the number of samples.
+
+    Raises:
+        StackError: no residual stack was found.
+        InputError: no batch came.
+    """
+    stack = find_stack(model)
+    consumer = StatisticsConsumer(stack)
+    stream(stack, batches, consumer)
+    return consumer.result()

@@ -1,0 +1,97 @@
+"""What every layer of a model did to one batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import xarray as xr
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from residua.errors import StackError
+from residua.stack import find_stack
+
+
+@dataclass(frozen=True)
+class Trace:
+    """States and residuals of one batch; x_t = x_0 + y_1 + … + y_t.
+
+    Attributes:
+        states: x_t for t = 0…T.
+        residuals: y_t = x_t − x_{t−1} for t = 1…T, what layer t really added.
+        logits: the model's output.
+        names: the module that made each layer.
+        branch_is_residual: whether y_t is the block's branch output (not so without a skip).
+    """
+
+    states: Float[Tensor, "state batch unit"]
+    residuals: Float[Tensor, "layer batch unit"]
+    logits: Float[Tensor, "batch classes"]
+    names: tuple[str, ...]
+    branch_is_residual: bool
+
+    @property
+    def depth(self) -> int:
+        """T, the number of layers."""
+        return len(self.names)
+
+    def to_dataset(self, labels: Int[Tensor, "batch"] | None = None) -> xr.Dataset:
+        """Return labelled arrays with the dimensions state 0…T, layer 1…T, sample, unit, class."""
+        data = xr.Dataset(
+            {
+                "states": (("state", "sample", "unit"), self.states.numpy(force=True)),
+                "residuals": (("layer", "sample", "unit"), self.residuals.numpy(force=True)),
+                "logits": (("sample", "class"), self.logits.numpy(force=True)),
+            },
+            coords={
+                "state": range(self.depth + 1),
+                "layer": range(1, self.depth + 1),
+                "block": ("layer", list(self.names)),
+            },
+            attrs={"branch_is_residual": int(self.branch_is_residual)},
+        )
+        if labels is not None:
+            data = data.assign_coords(label=("sample", labels.numpy(force=True)))
+        return data
+
+
+@torch.no_grad()
+def trace(model: nn.Module, x: Tensor) -> Trace:
+    """Run one batch and return the state after, and the residual of, every layer.
+
+    The identity K x_0 + Σ_t K y_t + c = logits is checked on every call, to 1e-5 of the largest
+    absolute logit in float32 and 1e-12 in float64.
+
+    Raises:
+        StackError: no residual stack was found, or the identity does not hold.
+    """
+    stack = find_stack(model)
+    states: list[Tensor] = []
+
+    def visit(t: int, before: Tensor, after: Tensor) -> None:
+        if t == 1:
+            states.append(before.detach().clone())
+        states.append(after.detach().clone())
+
+    with stack.watch(visit):
+        logits = model(x)
+    residuals = [after - before for before, after in zip(states, states[1:], strict=False)]
+    _check_identity(stack.head, states[0], residuals, logits)
+    return Trace(
+        torch.stack(states), torch.stack(residuals), logits, stack.names, stack.branch_is_residual
+    )
+
+
+def _check_identity(
+    head: nn.Linear, x0: Tensor, residuals: Sequence[Tensor], logits: Tensor
+) -> None:
+    K = head.weight
+    total = head(x0) + sum(y @ K.T for y in residuals)
+    scale = logits.abs().max()
+    error = (total - logits).abs().max()
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(logits.dtype, 0.05)
+    if not error <= tolerance * scale:
+        raise StackError(
+            f"the layers' contributions K y_t add up to logits that are off by {error:.3g} (largest "
+            f"logit {scale:.3g}); the head must be applied to the last state itself"
+        )
