@@ -79,8 +79,11 @@ class _Dense(nn.Module):
         super().__init__()
         inputs, width, classes = shape
         _check(inputs, width, classes, depth, weights, activation, lift)
+        self.inputs = inputs
         self.depth = depth
         self.shared = weights == "shared"
+        self.activation = activation
+        self.lift_name: Lift = lift
         self.lift = ZeroPad(width) if lift == "pad" else nn.Linear(inputs, width)
         self.blocks = nn.ModuleList(
             Layer(width, activation, step) for _ in range(1 if self.shared else depth)
@@ -93,7 +96,13 @@ class _Dense(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
         """Return the logits K x(T) + c; inputs are flattened."""
-        state = self.lift(x.flatten(1))  # (batch, units)
+        x = x.flatten(1)
+        if x.shape[1] != self.inputs:
+            raise InputError(
+                f"the network takes {self.inputs} input dimensions and was given {x.shape[1]}; pass "
+                "data of the kind that it was trained on"
+            )
+        state = self.lift(x)  # (batch, units)
         for t in range(self.depth):
             state = self.block(t)(state)
         logits: Tensor = self.head(state)
@@ -134,6 +143,7 @@ class ResNet(_Dense):
         if not 0 < step_size < float("inf"):
             raise InputError(f"step_size must be a positive number, not {step_size}")
         super().__init__((inputs, width, classes), depth, weights, activation, lift, step_size)
+        self.step_size = step_size
 
 
 class MLP(_Dense):
