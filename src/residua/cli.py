@@ -1,0 +1,200 @@
+"""The command line: parse, call, write. It holds no mathematics; heavy imports wait for their use."""
+
+import json
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from residua.errors import ResiduaError
+
+app = typer.Typer(
+    help="Residual networks as dynamical systems over depth.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False)
+
+
+class Net(StrEnum):
+    """The paper's network, or the one without the skip."""
+
+    resnet = "resnet"
+    mlp = "mlp"
+
+
+class WeightsChoice(StrEnum):
+    """One matrix for all layers, or one each."""
+
+    shared = "shared"
+    variable = "variable"
+
+
+class Adaptive(StrEnum):
+    """The rule that removes layers while the network trains."""
+
+    none = "none"
+    paper = "paper"
+    depth_curve = "depth-curve"
+
+
+class Activation(StrEnum):
+    """f in x + h·f(W x + b)."""
+
+    logistic = "logistic"
+    tanh = "tanh"
+    relu = "relu"
+    gelu = "gelu"
+
+
+class LiftChoice(StrEnum):
+    """How inputs reach N dimensions."""
+
+    pad = "pad"
+    linear = "linear"
+
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder with mnist/train*.parquet; default: $RESIDUA_DATA, then the hub."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of splits, weights and batches.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+
+
+@app.command()
+def fit(
+    data: Annotated[str, typer.Argument(help="circles, digits, mnist, or an .npz or parquet path.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="New folder for the run.")],
+    net: Annotated[Net, typer.Option(help="With or without the skip.")] = Net.resnet,
+    depth: Annotated[int, typer.Option(help="T, layers.")] = 15,
+    width: Annotated[
+        int | None, typer.Option(help="N, units a layer; default: inputs and a third more.")
+    ] = None,
+    weights: Annotated[
+        WeightsChoice, typer.Option(help="One matrix for all layers, or one each.")
+    ] = WeightsChoice.shared,
+    activation: Annotated[Activation, typer.Option(help="f.")] = Activation.logistic,
+    step_size: Annotated[float, typer.Option(help="h in x + h·f(W x + b).")] = 1.0,
+    lift: Annotated[LiftChoice, typer.Option(help="Zero-padding or a trained map.")] = LiftChoice.pad,
+    adaptive: Annotated[
+        Adaptive, typer.Option(help="Rule that removes layers in training.")
+    ] = Adaptive.none,
+    threshold: Annotated[float, typer.Option(help="Of the rule 'paper'.")] = 0.01,
+    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 12,
+    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
+    lr: Annotated[float, typer.Option(help="Highest learning rate of the cycle.")] = 2e-3,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's.")] = 0.05,
+    label_smoothing: Annotated[float, typer.Option(help="Share of the target spread out.")] = 0.1,
+    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, …")] = "32-true",
+    accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, …")] = "auto",
+    seed: Seed = 0,
+    data_dir: DataDir = None,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network and write a run folder.
+
+    [dim]Example: residua fit digits --epochs 60 --adaptive depth-curve --out runs/digits[/dim]
+    """
+    from residua import runs
+    from residua.training import TrainConfig
+
+    set_up(threads)
+    config = runs.RunConfig(
+        data=data,
+        data_dir=str(data_dir) if data_dir else None,
+        net=net.value,
+        depth=depth,
+        width=width,
+        weights=weights.value,
+        activation=activation.value,
+        step_size=step_size,
+        lift=lift.value,
+        adaptive=adaptive.value,
+        threshold=threshold,
+        train=TrainConfig(
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            weight_decay=weight_decay,
+            label_smoothing=label_smoothing,
+            seed=seed,
+            precision=precision,
+            accelerator=accelerator,
+        ),
+    )
+    run = runs.start(config, out_dir, command(), progress=not (quiet or as_json))
+    finish(run, as_json)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that was stopped.")],
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Continue a stopped run from its last checkpoint, to the same result.
+
+    [dim]Example: residua resume runs/digits[/dim]
+    """
+    from residua import runs
+
+    set_up(threads)
+    finish(runs.resume(run, progress=not (quiet or as_json)), as_json)
+
+
+def command() -> str:
+    """Return the command as it was typed."""
+    return shlex.join(["residua", *sys.argv[1:]])
+
+
+def set_up(threads: int | None) -> None:
+    """Fix the threads and silence what Lightning says about itself."""
+    import logging
+    import warnings
+
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+def finish(run: Any, as_json: bool) -> None:
+    """Say what a run reached and where it lies."""
+    summary = run.summary
+    if as_json:
+        print(json.dumps(summary))
+        return
+    out.print(
+        f"{summary['data']}: {summary['depth_initial']} → {summary['depth_final']} layers, test error "
+        f"{summary['test_error']:.2f} %, {summary['seconds']:.0f} s"
+    )
+    out.print(f"run folder: {run.folder}", soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; an error that residua foresees ends with status 2."""
+    try:
+        app()
+    except ResiduaError as error:
+        Console(stderr=True, highlight=False).print(
+            f"residua: {error}", style="red", markup=False, soft_wrap=True
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; continue with: residua resume RUN")
+        sys.exit(130)

@@ -1,0 +1,274 @@
+"""A run folder: train a network, analyse it, write everything; continue it; read it back."""
+
+import csv
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import nn
+
+from residua.data import DataSplits, Split, load_data, loader
+from residua.depth.adaptive import AdaptiveDepth
+from residua.depth.curve import depth_curve
+from residua.errors import InputError
+from residua.nets import MLP, Lift, ResNet, Weights
+from residua.statistics import accumulate
+from residua.store import NetConfig, build, load, save
+from residua.training import TrainConfig, evaluate, fit
+
+_FIT_SAMPLES = 8192
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that determines a run, besides the machine; written to config.json.
+
+    Attributes:
+        data: name or path, see :func:`residua.load_data`.
+        data_dir: folder of local parquet data sets, or None.
+        net, depth, width, weights, activation, step_size, lift: the network; width None means the
+            input dimensions and a third more.
+        adaptive: "none", "paper" or "depth-curve".
+        threshold: of the rule "paper".
+        train: how it is trained, its seed included.
+    """
+
+    data: str
+    data_dir: str | None = None
+    net: str = "resnet"
+    depth: int = 15
+    width: int | None = None
+    weights: Weights = "shared"
+    activation: str = "logistic"
+    step_size: float = 1.0
+    lift: Lift = "pad"
+    adaptive: str = "none"
+    threshold: float = 0.01
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.adaptive not in ("none", "paper", "depth-curve"):
+            raise InputError(
+                f"adaptive must be 'none', 'paper' or 'depth-curve', not {self.adaptive!r}"
+            )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, configuration, network, measures and summary."""
+
+    folder: Path
+    config: RunConfig
+    net: ResNet | MLP
+    analysis: xr.Dataset
+    summary: dict[str, Any]
+
+
+def start(config: RunConfig, folder: Path, command: str, *, progress: bool = True) -> Run:
+    """Train, analyse and write a run into a new folder.
+
+    The folder then holds config.json, metrics.csv, model.safetensors, analysis.nc, summary.json and
+    checkpoints. The pages are for :mod:`residua.report`.
+
+    Raises:
+        InputError: the folder holds a run already, or the data or configuration are not usable.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "holds a run already" if (folder / "config.json").exists() else "is not empty"
+        raise InputError(
+            f"{str(folder)!r} {what}; pass a new folder, or continue a run with: "
+            f"residua resume {folder}"
+        )
+    data = load_data(config.data, data_dir=config.data_dir, seed=config.train.seed)
+    _build(config, data)  # refuses a bad network before anything is written
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "config.json", {"command": command, **asdict(config)})
+    return _go(config, folder, data, command, progress)
+
+
+def resume(folder: Path, *, progress: bool = True) -> Run:
+    """Continue a run that was stopped, from its last checkpoint, to the same result.
+
+    Raises:
+        InputError: there is no run, it is finished, or its checkpoint is truncated or of another
+            network.
+    """
+    config, command = read_config(folder)
+    if (folder / "summary.json").exists():
+        raise InputError(f"the run in {str(folder)!r} is finished; see residua inspect {folder}")
+    data = load_data(config.data, data_dir=config.data_dir, seed=config.train.seed)
+    (folder / "model.safetensors").unlink(missing_ok=True)  # written before a stop in the analysis
+    return _go(config, folder, data, command, progress)
+
+
+def read(folder: Path) -> Run:
+    """Read a finished run.
+
+    Raises:
+        InputError: there is no run, it is not finished, or a file of it is damaged.
+    """
+    config, _ = read_config(folder)
+    if not (folder / "summary.json").exists():
+        raise InputError(
+            f"the run in {str(folder)!r} is not finished; continue it with: residua resume {folder}"
+        )
+    summary = _read_json(folder / "summary.json")
+    try:
+        with xr.open_dataset(folder / "analysis.nc", engine="h5netcdf") as found:
+            analysis = found.load()
+    except OSError as error:
+        raise InputError(
+            f"{str(folder / 'analysis.nc')!r} is missing or damaged ({error}); train the run anew"
+        ) from error
+    return Run(folder, config, load(folder / "model.safetensors"), analysis, summary)
+
+
+def read_config(folder: Path) -> tuple[RunConfig, str]:
+    """Return the configuration of a run and the command that started it."""
+    if not (folder / "config.json").exists():
+        raise InputError(f"no run in {str(folder)!r}: it has no config.json; pass a run folder")
+    found = _read_json(folder / "config.json")
+    try:
+        command = found.pop("command")
+        return RunConfig(**found | {"train": TrainConfig(**found["train"])}), command
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{str(folder / 'config.json')!r} is not a configuration of this version ({error}); "
+            "train the run anew"
+        ) from error
+
+
+def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progress: bool) -> Run:
+    torch.manual_seed(config.train.seed)
+    net = _build(config, data)
+    adaptive = None
+    if config.adaptive != "none":
+        adaptive = AdaptiveDepth(config.adaptive, threshold=config.threshold)
+    began = time.monotonic()
+    fit(net, data, config.train, folder, callbacks=(adaptive,) if adaptive else (), progress=progress)
+    seconds = time.monotonic() - began
+    net.cpu()
+    analysis = analyse(net, data.train, data.val, data.classes)
+    merge_logs(folder)
+    decisions = [asdict(d) for d in adaptive.decisions] if adaptive else []
+    history = [config.depth] * config.train.epochs
+    for decision in decisions:
+        for e in range(decision["epoch"] - 1, config.train.epochs):
+            history[e] = decision["depth_after"]
+    analysis["depth_after_epoch"] = ("epoch", history)
+    analysis = analysis.assign_coords(epoch=range(1, config.train.epochs + 1))
+    summary = {
+        "data": config.data,
+        "test_error": 100 * (1 - evaluate(net, data.test)),
+        "val_error": 100 * (1 - evaluate(net, data.val)),
+        "depth_initial": config.depth,
+        "depth_final": net.depth,
+        "weights": config.weights,
+        "adaptive": config.adaptive,
+        "epochs": config.train.epochs,
+        "seconds": round(seconds, 1),
+        "seed": config.train.seed,
+        "samples": {s: len(getattr(data, s)) for s in ("train", "val", "test")},
+        "versions": versions(),
+        "machine": machine(),
+        "command": command,
+        "decisions": [d for d in decisions if d["depth_after"] < d["depth_before"]],
+    }
+    save(net, folder / "model.safetensors")
+    write_analysis(analysis, folder / "analysis.nc")
+    _write_json(folder / "summary.json", summary)
+    return Run(folder, config, net, analysis, summary)
+
+
+def _build(config: RunConfig, data: DataSplits) -> ResNet | MLP:
+    width = config.width if config.width is not None else -(-data.inputs * 4 // 3)
+    return build(
+        NetConfig(
+            net=config.net,
+            inputs=data.inputs,
+            width=width,
+            classes=len(data.classes),
+            depth=config.depth,
+            weights=config.weights,
+            activation=config.activation,
+            step_size=config.step_size,
+            lift=config.lift,
+        )
+    )
+
+
+def analyse(
+    net: nn.Module, train: Split, held_out: Split, classes: Sequence[str]
+) -> xr.Dataset:
+    """Return the statistics of a network on a held-out split, and its depth curve.
+
+    The heads of the depth curve are fitted on the first 8,192 training samples.
+    """
+    data = accumulate(net, loader(held_out, 500)).to_dataset(classes)
+    curve = depth_curve(net, islice(loader(train, 512), _FIT_SAMPLES // 512), loader(held_out, 500))
+    return data.assign(
+        curve_loss=("state", curve.loss),
+        curve_loss_error=("state", curve.loss_error),
+        curve_accuracy=("state", curve.accuracy),
+        curve_ridge=("state", curve.ridge),
+    )
+
+
+def write_analysis(analysis: xr.Dataset, path: Path) -> None:
+    """Write labelled arrays as netCDF, float32 for the large ones."""
+    analysis.to_netcdf(path, engine="h5netcdf")
+
+
+def merge_logs(folder: Path) -> None:
+    """Join the logs of all starts of a run into metrics.csv, without what a restart repeated."""
+    rows: list[dict[str, str]] = []
+    versions = sorted(folder.glob("logs/version_*"), key=lambda p: int(p.name.split("_")[1]))
+    for path in (v / "metrics.csv" for v in versions):
+        if not path.exists():
+            continue
+        with path.open(newline="") as file:
+            new = list(csv.DictReader(file))
+        if new:
+            first = min(int(r["epoch"]) for r in new)
+            rows = [r for r in rows if int(r["epoch"]) < first] + new
+    columns = list(dict.fromkeys(c for r in rows for c in r))
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in ("residua", "torch", "lightning", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def machine() -> str:
+    """Return processor family and thread count, which timings depend on."""
+    return f"{platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is not readable JSON ({error}); pass an intact run") from error
+    return found

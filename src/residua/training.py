@@ -1,0 +1,179 @@
+"""Train and evaluate a network on Lightning."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
+
+from residua.data import DataSplits, Split, loader
+from residua.errors import InputError
+from residua.stack import find_stack
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a network is trained: AdamW, one learning-rate cycle, gradient norm clipped.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: samples per step.
+        lr: the cycle's highest learning rate.
+        weight_decay: AdamW's.
+        label_smoothing: share of the target spread over all classes.
+        clip: largest gradient norm.
+        seed: initial weights, batches and the splits of the data.
+        precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
+        accelerator: Lightning's, such as "cpu", "gpu", "auto".
+    """
+
+    epochs: int = 12
+    batch_size: int = 128
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    clip: float = 1.0
+    seed: int = 0
+    precision: str = "32-true"
+    accelerator: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise InputError(
+                f"epochs and batch_size must be at least 1, not {self.epochs} and {self.batch_size}"
+            )
+        if not self.lr > 0:
+            raise InputError(f"lr must be above 0, not {self.lr}")
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label_smoothing must be in [0, 1), not {self.label_smoothing}")
+
+
+class Classifier(L.LightningModule):
+    """A network with cross-entropy, AdamW and a one-cycle schedule."""
+
+    def __init__(self, net: nn.Module, config: TrainConfig):
+        super().__init__()
+        self.net = net
+        self.config = config
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.net(x)
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """Return the loss of one batch."""
+        x, y = batch
+        loss = nn.functional.cross_entropy(
+            self(x).float(), y, label_smoothing=self.config.label_smoothing
+        )
+        self.log("train_loss", loss, on_epoch=True, on_step=False, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Log loss, accuracy and depth."""
+        x, y = batch
+        logits = self(x).float()
+        self.log("val_loss", nn.functional.cross_entropy(logits, y))
+        self.log("val_accuracy", (logits.argmax(1) == y).float().mean(), prog_bar=True)
+        self.log("depth", float(find_stack(self.net).depth), prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW and a one-cycle schedule over all steps."""
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.config.lr, total_steps=int(self.trainer.estimated_stepping_batches)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def fit(
+    net: nn.Module,
+    data: DataSplits,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    callbacks: tuple[Callback, ...] = (),
+    progress: bool = True,
+) -> Classifier:
+    """Train a network; continue from the last checkpoint in the folder where there is one.
+
+    A checkpoint is written after every epoch into folder/checkpoints, Lightning's logs into
+    folder/logs, one version for each start. Training is a function of data, network, config and
+    thread count alone, interrupted or not.
+
+    Raises:
+        InputError: the checkpoint is truncated or of another network.
+    """
+    module = Classifier(net, config)
+    trainer = L.Trainer(
+        max_epochs=config.epochs,
+        accelerator=config.accelerator,
+        devices=1,
+        precision=config.precision,  # type: ignore[arg-type]
+        gradient_clip_val=config.clip,
+        callbacks=[*callbacks, _last_checkpoint(folder), *_progress(progress)],
+        logger=CSVLogger(folder, name="logs"),
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    last = folder / "checkpoints" / "last.ckpt"
+    try:
+        trainer.fit(
+            module,
+            loader(data.train, config.batch_size, shuffle_seed=config.seed),
+            loader(data.val, 1000),
+            ckpt_path=last if last.exists() else None,
+            weights_only=True,
+        )
+    except (RuntimeError, EOFError, KeyError) as error:
+        if not last.exists() or trainer.global_step > 0:
+            raise
+        raise InputError(
+            f"training cannot continue from {str(last)!r}: it is truncated, or of another network "
+            f"({str(error).splitlines()[0]}); pass an intact run, or train anew into a new folder"
+        ) from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return module
+
+
+def _last_checkpoint(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        folder / "checkpoints",
+        filename="last",
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+
+
+def _progress(shown: bool) -> list[Callback]:
+    if not shown:
+        return []
+    from lightning.pytorch.callbacks import RichProgressBar
+
+    return [RichProgressBar(leave=False)]
+
+
+@torch.no_grad()
+def evaluate(net: nn.Module, split: Split, *, batch_size: int = 1000) -> float:
+    """Return the accuracy on a split, a share in [0, 1]."""
+    device = next(net.parameters()).device
+    was_training = net.training
+    net.eval()
+    right = 0
+    for x, y in loader(split, batch_size):
+        right += int((net(x.to(device)).argmax(1).cpu() == y).sum())
+    net.train(was_training)
+    return right / len(split)
