@@ -1,0 +1,93 @@
+"""Residual networks as dynamical systems over depth.
+
+Names load on first use, so that `import residua` and the command line start at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from residua.data import DataSplits, Split, load_data, loader
+    from residua.depth.adaptive import AdaptiveDepth
+    from residua.depth.criteria import plan_depth
+    from residua.depth.curve import DepthCurve, depth_curve
+    from residua.depth.plan import DepthPlan
+    from residua.depth.surgery import apply, cut
+    from residua.errors import InputError, MissingExtraError, ResiduaError, StackError
+    from residua.nets import MLP, ResNet
+    from residua.stack import ResidualStack, find_stack
+    from residua.statistics import Moments, Statistics, accumulate
+    from residua.store import NetConfig, build, load, save
+    from residua.tracing import Trace, trace
+    from residua.training import TrainConfig, evaluate, fit
+
+_HOME = {
+    "data": ("DataSplits", "Split", "load_data", "loader"),
+    "depth.adaptive": ("AdaptiveDepth",),
+    "depth.criteria": ("plan_depth",),
+    "depth.curve": ("DepthCurve", "depth_curve"),
+    "depth.plan": ("DepthPlan",),
+    "depth.surgery": ("apply", "cut"),
+    "errors": ("InputError", "MissingExtraError", "ResiduaError", "StackError"),
+    "nets": ("MLP", "ResNet"),
+    "stack": ("ResidualStack", "find_stack"),
+    "statistics": ("Moments", "Statistics", "accumulate"),
+    "store": ("NetConfig", "build", "load", "save"),
+    "tracing": ("Trace", "trace"),
+    "training": ("TrainConfig", "evaluate", "fit"),
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+# Written out, so that type checkers and readers see the public names.
+__all__ = [
+    "MLP",
+    "AdaptiveDepth",
+    "DataSplits",
+    "DepthCurve",
+    "DepthPlan",
+    "InputError",
+    "MissingExtraError",
+    "Moments",
+    "NetConfig",
+    "ResNet",
+    "ResidualStack",
+    "ResiduaError",
+    "Split",
+    "StackError",
+    "Statistics",
+    "Trace",
+    "TrainConfig",
+    "accumulate",
+    "apply",
+    "build",
+    "cut",
+    "depth_curve",
+    "evaluate",
+    "find_stack",
+    "fit",
+    "load",
+    "load_data",
+    "loader",
+    "plan_depth",
+    "save",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module 'residua' has no attribute {name!r}")
+    module = f"residua.{_MODULE[name]}"
+    try:
+        value = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("residua"):
+            raise
+        from residua.errors import MissingExtraError
+
+        raise MissingExtraError(error.name or "", "train", f"residua.{name}") from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from residua.errors import ResiduaError
+from residua.errors import InputError, ResiduaError
 
 app = typer.Typer(
     help="Residual networks as dynamical systems over depth.",
@@ -51,6 +52,14 @@ class Activation(StrEnum):
     tanh = "tanh"
     relu = "relu"
     gelu = "gelu"
+
+
+class SplitChoice(StrEnum):
+    """A part of the data."""
+
+    train = "train"
+    val = "val"
+    test = "test"
 
 
 class LiftChoice(StrEnum):
@@ -154,6 +163,95 @@ def resume(
     finish(runs.resume(run, progress=not (quiet or as_json)), as_json)
 
 
+@app.command()
+def inspect(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    split: Annotated[SplitChoice, typer.Option(help="On which part of the data.")] = SplitChoice.val,
+    data: Annotated[
+        str | None, typer.Option(help="Another data set, with inputs of the same size.")
+    ] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="New folder for analysis.nc and report.html.")
+    ] = None,
+    data_dir: DataDir = None,
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Show layer by layer what the residuals of a finished run do.
+
+    [dim]Example: residua inspect runs/digits --split test[/dim]
+    """
+    from residua import runs
+    from residua.report.figures import layer_rows
+
+    set_up(threads)
+    if out_dir is not None:
+        refuse_existing(out_dir)
+    found = runs.read(run)
+    fresh = runs.inspect(found, split.value, data, str(data_dir) if data_dir else None)
+    header, rows = layer_rows(fresh)
+    if as_json:
+        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows]))
+    else:
+        print_table(f"{found.summary['data']}, {split.value} split", header, rows)
+    if out_dir is not None:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        runs.write_analysis(fresh, out_dir / "analysis.nc")
+        write_report(out_dir, f"residua: {run.name}", {run.name: (found.summary, fresh)})
+        if not as_json:
+            out.print(f"wrote {out_dir}/analysis.nc and report.html", soft_wrap=True)
+
+
+@app.command()
+def demo(
+    out_dir: Annotated[Path, typer.Option("--out", help="New folder for the three runs.")] = Path(
+        "demo"
+    ),
+    data: Annotated[str, typer.Option(help="Data set.")] = "digits",
+    seed: Seed = 0,
+    data_dir: DataDir = None,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a 15-layer network on handwritten digits: uncut, and with both depth rules.
+
+    [dim]Example: residua demo --out demo[/dim]
+    """
+    from residua import runs
+    from residua.report.figures import layer_rows
+    from residua.training import TrainConfig
+
+    set_up(threads)
+    refuse_existing(out_dir)
+    done = {}
+    for name in ("none", "depth-curve", "paper"):
+        if not as_json:
+            out.print(f"training 15 layers on {data}, depth rule: {name}")
+        config = runs.RunConfig(
+            data=data,
+            data_dir=str(data_dir) if data_dir else None,
+            width=256 if data == "digits" else None,
+            adaptive=name,
+            train=TrainConfig(epochs=60, batch_size=64, seed=seed, accelerator="cpu"),
+        )
+        done[name] = runs.start(
+            config, out_dir / name, command(), progress=not (quiet or as_json)
+        )
+        write_report(done[name].folder, f"residua: {data}, {name}", pages({name: done[name]}))
+    write_report(out_dir, f"residua demo: {data}", pages(done))
+    if as_json:
+        print(json.dumps({name: run.summary for name, run in done.items()}))
+        return
+    print_table("the uncut network, layer by layer", *layer_rows(done["none"].analysis))
+    out.print(
+        "mean |y|: what the layer adds; settle: how far that is from the layer before; spread: how\n"
+        "much of it depends on the input; loss, accuracy: of a head fitted on the state after it."
+    )
+    print_comparison(done)
+    out.print(f"look at {out_dir}/report.html; each run has a folder in {out_dir}", soft_wrap=True)
+
+
 def command() -> str:
     """Return the command as it was typed."""
     return shlex.join(["residua", *sys.argv[1:]])
@@ -174,16 +272,63 @@ def set_up(threads: int | None) -> None:
 
 
 def finish(run: Any, as_json: bool) -> None:
-    """Say what a run reached and where it lies."""
+    """Write the page of a run, and say what it reached and where it lies."""
     summary = run.summary
+    write_report(run.folder, f"residua: {run.folder.name}", pages({run.folder.name: run}))
     if as_json:
         print(json.dumps(summary))
         return
     out.print(
         f"{summary['data']}: {summary['depth_initial']} → {summary['depth_final']} layers, test error "
-        f"{summary['test_error']:.2f} %, {summary['seconds']:.0f} s"
+        f"{summary['test_error']:.2f} %, trained {summary['epochs']} epochs in "
+        f"{summary['seconds']:.0f} s",
+        soft_wrap=True,
     )
-    out.print(f"run folder: {run.folder}", soft_wrap=True)
+    out.print(f"look at {run.folder}/report.html, or run: residua inspect {run.folder}", soft_wrap=True)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuse to write into a folder that holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{str(folder)!r} exists and is not empty; pass a new folder with --out")
+
+
+def pages(done: dict[str, Any]) -> dict[str, Any]:
+    """Return what a page needs of each run."""
+    return {name: (run.summary, run.analysis) for name, run in done.items()}
+
+
+def write_report(folder: Path, title: str, runs: dict[str, Any]) -> None:
+    """Write report.html into a folder."""
+    from residua.report.page import write_page
+
+    write_page(folder / "report.html", title, runs)
+
+
+def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    """Print a table, first column left, the others right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    out.print()
+    out.print(table)
+
+
+def print_comparison(done: dict[str, Any]) -> None:
+    """Print the summaries of several runs side by side."""
+    header = ["depth rule", "layers", "test accuracy", "training"]
+    rows = [
+        [
+            name,
+            f"{run.summary['depth_initial']} → {run.summary['depth_final']}",
+            f"{100 - run.summary['test_error']:.2f} %",
+            f"{run.summary['seconds']:.0f} s",
+        ]
+        for name, run in done.items()
+    ]
+    print_table("side by side", header, rows)
 
 
 def main() -> None:

@@ -222,6 +222,26 @@ def analyse(
     )
 
 
+def inspect(run: Run, split: str, data: str | None, data_dir: str | None) -> xr.Dataset:
+    """Return the measures of a finished run on a split of its data set, or of another.
+
+    Raises:
+        InputError: the data set cannot be used, or its inputs or classes are not the network's.
+    """
+    config = run.config
+    found = load_data(
+        data or config.data, data_dir=data_dir or config.data_dir, seed=config.train.seed
+    )
+    net = run.net
+    if (found.inputs, len(found.classes)) != (net.inputs, net.head.out_features):
+        raise InputError(
+            f"{found.name!r} has {found.inputs} input dimensions and {len(found.classes)} classes, "
+            f"and the network {net.inputs} and {net.head.out_features}; pass data of the same kind"
+        )
+    fresh = analyse(net, found.train, getattr(found, split), found.classes)
+    return fresh.assign(depth_after_epoch=run.analysis["depth_after_epoch"])
+
+
 def write_analysis(analysis: xr.Dataset, path: Path) -> None:
     """Write labelled arrays as netCDF, float32 for the large ones."""
     analysis.to_netcdf(path, engine="h5netcdf")

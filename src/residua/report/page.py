@@ -1,0 +1,98 @@
+"""One self-contained HTML page of one or several runs."""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from residua.errors import MissingExtraError
+from residua.report import figures
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem;
+       color: #222; background: #fff; }}
+table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }}
+td, th {{ padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }}
+td:first-child, th:first-child {{ text-align: left; }}
+figure {{ margin: 2rem 0; }} figcaption {{ color: #555; }}
+</style></head><body>
+<h1>{title}</h1>
+<p>{lead}</p>
+{table}
+{body}
+<p>{foot}</p>
+</body></html>
+"""
+_COLUMNS = {
+    "rule": lambda s: s["adaptive"],
+    "layers": lambda s: f"{s['depth_initial']} → {s['depth_final']}",
+    "test error": lambda s: f"{s['test_error']:.2f} %",
+    "validation error": lambda s: f"{s['val_error']:.2f} %",
+    "training": lambda s: f"{s['seconds']:.0f} s",
+}
+
+
+def write_page(
+    path: Path, title: str, runs: Mapping[str, tuple[dict[str, Any], xr.Dataset]]
+) -> None:
+    """Write a page that shows the summary of every run, and the figures of each.
+
+    Args:
+        path: of the HTML file; an existing page is replaced.
+        title: heading.
+        runs: by name, the summary and the analysis of each.
+
+    Raises:
+        MissingExtraError: plotly is not installed.
+    """
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise MissingExtraError("plotly", "report", "the report page") from error
+    parts = [f"<script>{get_plotlyjs()}</script>"]
+    for name, (summary, analysis) in runs.items():
+        parts.append(f"<h2>{html.escape(name)}</h2>")
+        for decision in summary["decisions"]:
+            parts.append(
+                f"<p>After epoch {decision['epoch']}: {decision['depth_before']} → "
+                f"{decision['depth_after']} layers. {html.escape(decision['reason'])}.</p>"
+            )
+        parts += [_figure(f, caption) for f, caption in figures.all_figures(analysis)]
+    first = next(iter(runs.values()))[0]
+    path.write_text(
+        _PAGE.format(
+            title=html.escape(title),
+            lead=(
+                f"Data: {html.escape(first['data'])}. Figures by layer are taken on the validation "
+                "split; nothing that decides the depth looks at the test split."
+            ),
+            table=_table({name: summary for name, (summary, _) in runs.items()}),
+            body="\n".join(parts),
+            foot=html.escape(
+                f"{first['command']} · seed {first['seed']} · {first['machine']} · "
+                + ", ".join(f"{k} {v}" for k, v in first["versions"].items())
+            ),
+        )
+    )
+
+
+def _figure(figure: Any, caption: str) -> str:
+    drawn = figure.to_html(full_html=False, include_plotlyjs=False)
+    return f"<figure>{drawn}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def _table(summaries: Mapping[str, dict[str, Any]]) -> str:
+    head = "".join(f"<th>{c}</th>" for c in ("run", *_COLUMNS))
+    rows = "".join(
+        f"<tr><td>{html.escape(name)}</td>"
+        + "".join(f"<td>{html.escape(cell(s))}</td>" for cell in _COLUMNS.values())
+        + "</tr>"
+        for name, s in summaries.items()
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
