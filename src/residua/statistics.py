@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from residua.errors import InputError
 from residua.stack import ResidualStack, find_stack
 
 
+@runtime_checkable
 class Consumer(Protocol):
     """What takes the layers of one batch after the other; see :func:`stream`."""
 

@@ -84,16 +84,29 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and a one-cycle schedule over all steps."""
+        config = self.config
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
+            self.parameters(),
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            fused=config.precision != "16-mixed",  # there gradients are unscaled before the step
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.config.lr, total_steps=int(self.trainer.estimated_stepping_batches)
+            optimizer, config.lr, total_steps=int(self.trainer.estimated_stepping_batches)
         )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradient norm; Lightning itself refuses to beside a fused optimizer."""
+        nn.utils.clip_grad_norm_(self.parameters(), self.config.clip)
 
 
 def fit(
@@ -120,7 +133,6 @@ def fit(
         accelerator=config.accelerator,
         devices=1,
         precision=config.precision,  # type: ignore[arg-type]
-        gradient_clip_val=config.clip,
         callbacks=[*callbacks, _last_checkpoint(folder), *_progress(progress)],
         logger=CSVLogger(folder, name="logs"),
         enable_progress_bar=progress,

@@ -102,8 +102,8 @@ class NormalEquations:
         like = self.states[0]
         self.gram_part = [like.new_zeros(units, units) for _ in self.states]
         self.cross_part = [like.new_zeros(units, self.classes + 1) for _ in self.states]
-        self.gram = [g.double() for g in self.gram_part]
-        self.cross = [c.double() for c in self.cross_part]
+        self.gram = [torch.zeros_like(g, dtype=torch.float64) for g in self.gram_part]
+        self.cross = [torch.zeros_like(c, dtype=torch.float64) for c in self.cross_part]
         self.target_sum = torch.zeros(self.classes + 1, dtype=torch.float64, device=z.device)
 
     def _flush(self) -> None:

@@ -1,0 +1,45 @@
+PYTHON ?= python3
+PIP = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO = .venvs/demo
+DEV = .venvs/dev
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: demo test lint evidence-digits evidence-circles evidence-mnist evidence bench picture clean
+
+demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show them side by side
+	rm -rf demo
+	$(DEMO)/bin/residua demo --out demo
+
+test: $(DEV)/ready  ## the whole test suite
+	$(DEV)/bin/python -m pytest
+
+lint: $(DEV)/ready  ## ruff and mypy
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+
+evidence-digits evidence-circles evidence-mnist: evidence-%: $(DEV)/ready  ## repeat a study, resumable
+	$(DEV)/bin/python -m residua.studies.$*
+
+evidence: $(DEV)/ready  ## write docs/evidence.md from the stored results
+	$(DEV)/bin/python -m residua.studies.evidence
+
+bench: $(DEV)/ready  ## cost of statistics and depth curve, against the forward pass
+	$(DEV)/bin/python benchmarks/statistics_cost.py
+
+picture: demo  ## README's picture, from the demo's page; needs chromium
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,1500 \
+		--screenshot=docs/demo.png "file://$(CURDIR)/demo/report.html"
+
+$(DEMO)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python $(PIP) --editable '.[train,report]'
+	touch $@
+
+$(DEV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python $(PIP) --editable '.[all,dev]'
+	touch $@
+
+clean:
+	rm -rf .venvs demo

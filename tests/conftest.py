@@ -1,0 +1,25 @@
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture
+def mnist_dir() -> Path:
+    folder = os.environ.get("RESIDUA_DATA")
+    if folder is None or not (Path(folder) / "mnist").exists():
+        pytest.skip("MNIST is absent: set RESIDUA_DATA to a folder with mnist/train*.parquet")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _lightning_warnings():
+    # Lightning warns about its own loaders and logs; the project's warnings stay errors.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        warnings.filterwarnings("ignore", module=r"torch\.jit.*")
+        yield

@@ -1,0 +1,65 @@
+"""Imports go one way: errors → nets, data → stack → tracing, statistics → depth → training → …"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "src" / "residua"
+ORDER = [
+    {"errors"},
+    {"nets", "data", "sources"},
+    {"store", "stack"},
+    {"tracing", "statistics"},
+    {"depth"},
+    {"training"},
+    {"runs"},
+    {"report"},
+    {"studies"},
+    {"cli"},
+]
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+WITHIN_DEPTH = ["plan", "curve", "criteria", "surgery", "adaptive"]
+FILES = [p for p in ROOT.rglob("*.py") if p.relative_to(ROOT) != Path("__init__.py")]
+
+
+def imported(path: Path) -> set[tuple[str, ...]]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("residua"):
+            parts = tuple(node.module.split(".")[1:])
+            found |= {parts} if parts else {(a.name,) for a in node.names}
+            if len(parts) == 1:
+                found |= {(*parts, a.name) for a in node.names if (ROOT / parts[0] / f"{a.name}.py").exists()}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path):
+    here = path.relative_to(ROOT).with_suffix("").parts
+    for other in imported(path):
+        if other[0] == here[0]:
+            continue
+        assert other[0] in RANK, f"{other[0]} has no place in the order"
+        same = RANK[other[0]] == RANK[here[0]]
+        assert RANK[other[0]] < RANK[here[0]] or (same and other[0] in ("nets", "sources")), (
+            f"{'.'.join(here)} imports {'.'.join(other)}"
+        )
+
+
+def test_scorers_never_touch_models_and_surgery_never_scores():
+    assert {o[:2] for o in imported(ROOT / "depth/criteria.py")} <= {
+        ("depth", "curve"), ("depth", "plan"), ("errors",), ("statistics",),
+    }  # fmt: skip
+    assert ("depth", "criteria") not in imported(ROOT / "depth/surgery.py")
+
+
+def test_command_line_help_loads_nothing_heavy():
+    code = (
+        "import sys, residua.cli\n"
+        "heavy = {'torch', 'numpy', 'xarray', 'lightning', 'plotly'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
