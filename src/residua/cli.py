@@ -343,3 +343,6 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; continue with: residua resume RUN")
         sys.exit(130)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import residua as rs
+
+
+def residua(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "residua.cli", *map(str, arguments)],
+        capture_output=True, text=True, check=False, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    done = residua("fit", "digits", "--epochs", 3, "--width", 70, "--depth", 4, "--json", "--out", folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["depth_final"] == 4
+    return folder
+
+
+def test_a_run_folder_holds_what_the_readme_says(run):
+    names = {"config.json", "metrics.csv", "model.safetensors", "analysis.nc", "summary.json", "report.html"}
+    assert names <= {p.name for p in run.iterdir()}
+    page = (run / "report.html").read_text()
+    for word in ("Settle distance", "Spread", "Depth curve", "Layers of the network after every epoch"):
+        assert word in page
+    assert 'src="http' not in page
+
+
+def test_inspect_shows_every_layer_and_writes_only_where_told(run, tmp_path):
+    before = sorted(p.name for p in run.iterdir())
+    rows = json.loads(residua("inspect", run, "--split", "test", "--json").stdout)
+    assert [r["layer"] for r in rows] == ["input", "1", "2", "3", "4"]
+    data, net = rs.load_data("digits"), rs.load(run / "model.safetensors")
+    y = rs.trace(net, data.test.x).residuals
+    assert float(rows[2]["settle"]) == pytest.approx(float((y[1] - y[0]).abs().mean()), abs=1e-4)
+    assert sorted(p.name for p in run.iterdir()) == before
+    done = residua("inspect", run, "--out", tmp_path / "new")
+    assert done.returncode == 0
+    assert {p.name for p in (tmp_path / "new").iterdir()} == {"analysis.nc", "report.html"}
+
+
+def failing(said, *arguments, **options):
+    done = residua(*arguments, **options)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in " ".join(done.stderr.split()), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_bad_input_ends_with_status_2_and_one_sentence(run, tmp_path):
+    out = ["--out", tmp_path / "out"]
+    failing("unknown data set 'mnits'; pass one of", "fit", "mnits", *out)
+    failing("no such file or folder", "fit", "mnist", "--data-dir", tmp_path / "no", *out)
+    failing("depth must be at least 1, not 0", "fit", "digits", "--depth", 0, *out)
+    failing("width 3 is smaller than the 64 input dimensions", "fit", "digits", "--width", 3, *out)
+    failing("threshold must be 0 or more", "fit", "digits", "--adaptive", "paper", "--threshold", -1, *out)
+    failing("epochs and batch_size must be at least 1", "fit", "digits", "--epochs", 0, *out)
+    failing("holds a run already", "fit", "digits", "--out", run)
+    failing("no run in", "resume", tmp_path / "no")
+    failing("no run in", "inspect", tmp_path / "no")
+    failing("is finished", "resume", run)
+    failing("has 2 input dimensions and 2 classes", "inspect", run, "--data", "circles")
+    failing("exists and is not empty", "demo", "--out", run)
+    failing("Invalid value for '--net'", "fit", "digits", "--net", "cnn", *out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_run_is_refused(run, tmp_path):
+    import shutil
+
+    for name, said in [
+        ("model.safetensors", "is truncated or no safetensors file"),
+        ("analysis.nc", "is missing or damaged"),
+        ("summary.json", "is not readable JSON"),
+        ("config.json", "is not readable JSON"),
+    ]:
+        copy = tmp_path / name
+        shutil.copytree(run, copy)
+        whole = (copy / name).read_bytes()
+        (copy / name).write_bytes(whole[: len(whole) // 2])
+        failing(said, "inspect", copy)
+
+
+def test_users_own_data(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 5))
+    np.savez(tmp_path / "mine.npz", x=x, y=(x[:, 0] > 0).astype(int))
+    done = residua(
+        "fit", tmp_path / "mine.npz", "--epochs", 40, "--lr", 0.02, "--depth", 3, "--batch-size", 32,
+        "--json", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["test_error"] < 15
+    assert rs.load(tmp_path / "run" / "model.safetensors")(torch.zeros(1, 5)).shape == (1, 2)
+
+
+def test_the_main_job_cuts_depth_at_the_same_accuracy(tmp_path):
+    done = residua("demo", "--out", tmp_path / "demo", "--json")
+    assert done.returncode == 0, done.stderr
+    got = json.loads(done.stdout)
+    assert got["none"]["depth_final"] == 15
+    assert got["depth-curve"]["depth_final"] <= 5
+    assert got["depth-curve"]["test_error"] <= got["none"]["test_error"] + 1
+    assert 'id="' in (tmp_path / "demo" / "report.html").read_text()

@@ -1,0 +1,178 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import residua as rs
+from residua import runs
+from residua.depth.adaptive import AdaptiveDepth
+from residua.training import TrainConfig
+
+
+def config(**options):
+    train = {"epochs": 6, "batch_size": 64, "accelerator": "cpu"} | options.pop("train", {})
+    return runs.RunConfig(
+        **({"data": "digits", "width": 80, "depth": 6} | options), train=TrainConfig(**train)
+    )
+
+
+def start(folder, **options):
+    return runs.start(config(**options), folder, "test", progress=False)
+
+
+ARGUMENTS = (
+    "fit digits --width 80 --depth 8 --epochs 12 --batch-size 16 --adaptive depth-curve "
+    "--threads 2 --quiet --out"
+).split()
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "residua.cli", *map(str, arguments)]
+
+
+@pytest.mark.parametrize("weights", ["shared", "variable"])
+def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights):
+    """A real process, killed by SIGKILL right after a depth change and again later."""
+    extra = ["--weights", weights]
+    subprocess.run(command(*ARGUMENTS, tmp_path / "whole", *extra), check=True, capture_output=True)
+    whole = json.loads((tmp_path / "whole" / "summary.json").read_text())
+    assert whole["depth_final"] < 8
+    change = whole["decisions"][0]["epoch"]
+
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(command(*ARGUMENTS, folder, *extra), stderr=subprocess.PIPE)
+    kill_after_epoch(process, folder, change)
+    process = subprocess.Popen(command("resume", folder, "--threads", 2, "--quiet"), stderr=subprocess.PIPE)
+    kill_after_epoch(process, folder, change + 2)
+    subprocess.run(
+        command("resume", folder, "--threads", 2, "--quiet"), check=True, capture_output=True
+    )
+    again = json.loads((folder / "summary.json").read_text())
+    for key in ("depth_final", "test_error", "val_error", "decisions"):
+        assert again[key] == whole[key]
+    a, b = (rs.load(tmp_path / f / "model.safetensors").state_dict() for f in ("whole", "killed"))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    metrics = [(tmp_path / f / "metrics.csv").read_text() for f in ("whole", "killed")]
+    assert metrics[0].count("\n") == metrics[1].count("\n")
+
+
+def kill_after_epoch(process, folder, epoch):
+    """Kill once the checkpoint of an epoch (from 1) is there."""
+    last = folder / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if last.exists():
+            done = torch.load(last, weights_only=True)["epoch"] + 1
+            if done >= epoch:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+        time.sleep(0.01)
+    assert process.wait() == -signal.SIGKILL, process.stderr.read().decode()
+    process.stderr.close()
+
+
+def test_the_papers_rule_in_training_removes_one_layer_an_epoch(tmp_path):
+    run = start(tmp_path / "run", adaptive="paper", threshold=10.0)
+    assert run.net.depth == 1
+    assert run.analysis.depth_after_epoch.values.tolist() == [5, 4, 3, 2, 1, 1]
+    kept = start(tmp_path / "kept", adaptive="paper", threshold=0.0)
+    assert kept.net.depth == 6
+    assert kept.summary["decisions"] == []
+
+
+def test_depth_curve_in_training_leaves_a_smaller_network_that_is_as_good(tmp_path):
+    options = {"train": {"epochs": 30}, "weights": "variable"}
+    whole = start(tmp_path / "none", **options)
+    small = start(tmp_path / "cut", adaptive="depth-curve", **options)
+    assert small.net.depth < 6
+    assert len(small.net.blocks) == small.net.depth
+    assert small.summary["test_error"] <= whole.summary["test_error"] + 1.0
+    first = small.summary["decisions"][0]
+    assert first["epoch"] >= 8
+    assert "within one standard error" in first["reason"]
+
+
+def test_a_run_folder_reads_back(tmp_path):
+    run = start(tmp_path / "run", adaptive="depth-curve")
+    again = runs.read(tmp_path / "run")
+    assert again.config == run.config
+    assert again.summary == json.loads(json.dumps(run.summary))
+    assert again.analysis.identical(run.analysis)
+    x = rs.load_data("digits").test.x
+    assert torch.equal(again.net(x), run.net(x))
+    assert {"test_error", "depth_initial", "depth_final", "epochs", "seconds", "seed", "versions"} < {
+        *again.summary
+    }
+    error = 100 * (again.net(x).argmax(1) != rs.load_data("digits").test.y).double().mean()
+    assert again.summary["test_error"] == pytest.approx(float(error))
+
+
+def test_an_existing_run_is_not_touched(tmp_path):
+    start(tmp_path / "run", train={"epochs": 1})
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    with pytest.raises(rs.InputError, match="holds a run already; pass a new folder"):
+        start(tmp_path / "run")
+    with pytest.raises(rs.InputError, match="is finished"):
+        runs.resume(tmp_path / "run", progress=False)
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+def stopped(folder, **options):
+    """A run without its summary, as a stop leaves it."""
+    start(folder, **options)
+    (folder / "summary.json").unlink()
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    last = stopped(tmp_path / "run", train={"epochs": 2})
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(rs.InputError, match=r"cannot continue from .*last\.ckpt.*truncated"):
+        runs.resume(tmp_path / "run", progress=False)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    last = stopped(tmp_path / "run", train={"epochs": 2})
+    other = stopped(tmp_path / "other", width=90, train={"epochs": 1})
+    last.write_bytes(other.read_bytes())
+    with pytest.raises(rs.InputError, match="of another network"):
+        runs.resume(tmp_path / "run", progress=False)
+
+
+def test_a_pickle_in_a_checkpoint_is_not_executed(tmp_path):
+    last = stopped(tmp_path / "run", train={"epochs": 2})
+    torch.save({"state_dict": {}, "evil": os.system}, last)
+    with pytest.raises(rs.InputError, match="cannot continue from"):
+        runs.resume(tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"threshold": -0.1}, "threshold must be 0 or more, not -0.1"),
+        ({"criterion": "luck"}, "unknown criterion 'luck'"),
+        ({"window": (0.5, 0.2)}, "window must be two ascending shares"),
+    ],
+)
+def test_bad_callback_arguments(options, said):
+    with pytest.raises(rs.InputError, match=said):
+        AdaptiveDepth(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"epochs": 0}, "epochs and batch_size must be at least 1, not 0"),
+        ({"lr": 0.0}, "lr must be above 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be in"),
+    ],
+)
+def test_bad_training_arguments(options, said):
+    with pytest.raises(rs.InputError, match=said):
+        TrainConfig(**options)
