@@ -3,9 +3,6 @@ import warnings
 from pathlib import Path
 
 import pytest
-import torch
-
-torch.set_num_threads(2)
 
 
 @pytest.fixture

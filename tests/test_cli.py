@@ -1,35 +1,76 @@
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
 import residua as rs
+from residua import cli
 
 
-def residua(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "residua.cli", *map(str, arguments)],
-        capture_output=True, text=True, check=False, **options,
-    )  # fmt: skip
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def residua(*arguments):
+    """Run the command line in this process, as the entry point does."""
+    out, err = io.StringIO(), io.StringIO()
+    was = sys.argv
+    sys.argv = ["residua", *map(str, arguments)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            cli.out.file = out
+            cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv = was
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def test_the_entry_point_is_a_process_with_an_exit_status(tmp_path):
+    command = [sys.executable, "-m", "residua.cli", "inspect", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("residua: no run in")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "run"
-    done = residua("fit", "digits", "--epochs", 3, "--width", 70, "--depth", 4, "--json", "--out", folder)
+    done = residua(
+        "fit", "digits", "--epochs", 3, "--width", 70, "--depth", 4, "--json", "--out", folder
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["depth_final"] == 4
     return folder
 
 
 def test_a_run_folder_holds_what_the_readme_says(run):
-    names = {"config.json", "metrics.csv", "model.safetensors", "analysis.nc", "summary.json", "report.html"}
+    names = {
+        "config.json",
+        "metrics.csv",
+        "model.safetensors",
+        "analysis.nc",
+        "summary.json",
+        "report.html",
+    }
     assert names <= {p.name for p in run.iterdir()}
     page = (run / "report.html").read_text()
-    for word in ("Settle distance", "Spread", "Depth curve", "Layers of the network after every epoch"):
+    for word in (
+        "Settle distance",
+        "Spread",
+        "Depth curve",
+        "Layers of the network after every epoch",
+    ):
         assert word in page
     assert 'src="http' not in page
 
@@ -47,8 +88,8 @@ def test_inspect_shows_every_layer_and_writes_only_where_told(run, tmp_path):
     assert {p.name for p in (tmp_path / "new").iterdir()} == {"analysis.nc", "report.html"}
 
 
-def failing(said, *arguments, **options):
-    done = residua(*arguments, **options)
+def failing(said, *arguments):
+    done = residua(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert said in " ".join(done.stderr.split()), done.stderr
     assert "Traceback" not in done.stderr
@@ -60,7 +101,16 @@ def test_bad_input_ends_with_status_2_and_one_sentence(run, tmp_path):
     failing("no such file or folder", "fit", "mnist", "--data-dir", tmp_path / "no", *out)
     failing("depth must be at least 1, not 0", "fit", "digits", "--depth", 0, *out)
     failing("width 3 is smaller than the 64 input dimensions", "fit", "digits", "--width", 3, *out)
-    failing("threshold must be 0 or more", "fit", "digits", "--adaptive", "paper", "--threshold", -1, *out)
+    failing(
+        "threshold must be 0 or more",
+        "fit",
+        "digits",
+        "--adaptive",
+        "paper",
+        "--threshold",
+        -1,
+        *out,
+    )
     failing("epochs and batch_size must be at least 1", "fit", "digits", "--epochs", 0, *out)
     failing("holds a run already", "fit", "digits", "--out", run)
     failing("no run in", "resume", tmp_path / "no")

@@ -36,7 +36,9 @@ def test_depth_curve_is_ridge_regression(target):
         a, b = t.states[s].numpy(), v.states[s].numpy()
         mean = a.mean(0)
         scale = 1e-3 * ((a - mean) ** 2).sum(0).mean()
-        K = np.linalg.solve((a - mean).T @ (a - mean) + scale * np.eye(8), (a - mean).T @ (z - z.mean(0)))
+        K = np.linalg.solve(
+            (a - mean).T @ (a - mean) + scale * np.eye(8), (a - mean).T @ (z - z.mean(0))
+        )
         out = (b - mean) @ K + z.mean(0)
         if target == "labels":
             losses = ((out - np.eye(3)[yv]) ** 2).sum(1)
@@ -94,7 +96,9 @@ def test_wrong_evidence_and_unknown_criterion():
     statistics = rs.accumulate(net_of(), batches())
     with pytest.raises(rs.InputError, match="reads DepthCurve, not Statistics"):
         rs.plan_depth(statistics)
-    with pytest.raises(rs.InputError, match="unknown criterion 'best'; pass one of paper, depth-curve"):
+    with pytest.raises(
+        rs.InputError, match="unknown criterion 'best'; pass one of paper, depth-curve"
+    ):
         rs.plan_depth(statistics, "best")
     with pytest.raises(rs.InputError, match="threshold must be 0 or more, not -1"):
         rs.plan_depth(statistics, "paper", threshold=-1.0)
@@ -194,7 +198,11 @@ def test_refused_cuts_leave_the_model_whole():
     groups = [{"params": b.parameters()} for b in net.blocks] + [{"params": net.head.parameters()}]
     lone = torch.optim.SGD(groups, lr=0.1)
     plan = plan_for(net, (1, 2))
-    unchanged(net, lambda: rs.cut(net, plan, optimizers=[lone]), "would leave parameter group 2 of SGD")
+    unchanged(
+        net, lambda: rs.cut(net, plan, optimizers=[lone]), "would leave parameter group 2 of SGD"
+    )
     assert all(g["params"] for g in lone.param_groups)
     shared = net_of()
-    unchanged(shared, lambda: rs.cut(shared, plan_for(shared, (1, 3))), "only layers at the end can go")
+    unchanged(
+        shared, lambda: rs.cut(shared, plan_for(shared, (1, 3))), "only layers at the end can go"
+    )

@@ -32,7 +32,11 @@ def imported(path: Path) -> set[tuple[str, ...]]:
             parts = tuple(node.module.split(".")[1:])
             found |= {parts} if parts else {(a.name,) for a in node.names}
             if len(parts) == 1:
-                found |= {(*parts, a.name) for a in node.names if (ROOT / parts[0] / f"{a.name}.py").exists()}
+                found |= {
+                    (*parts, a.name)
+                    for a in node.names
+                    if (ROOT / parts[0] / f"{a.name}.py").exists()
+                }
     return found
 
 

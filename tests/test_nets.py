@@ -53,7 +53,10 @@ def test_linear_lift_takes_more_inputs_than_units():
     [
         ({"depth": 0}, "depth must be at least 1, not 0"),
         ({"weights": "both"}, "weights must be 'shared' or 'variable', not 'both'"),
-        ({"activation": "sine"}, "activation must be one of logistic, tanh, relu, gelu, not 'sine'"),
+        (
+            {"activation": "sine"},
+            "activation must be one of logistic, tanh, relu, gelu, not 'sine'",
+        ),
         ({"step_size": -1.0}, "step_size must be a positive number, not -1.0"),
         ({"lift": "copy"}, "lift must be 'pad' or 'linear', not 'copy'"),
         ({"width": 2}, "width 2 is smaller than the 3 input dimensions"),

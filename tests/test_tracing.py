@@ -92,7 +92,9 @@ def test_merging_two_parts_is_the_whole():
     net = nets().double()
     x, y = torch.randn(30, 6, dtype=torch.float64), torch.arange(30) % 3
     whole = rs.accumulate(net, [(x, y)]).to_dataset()
-    merged = (rs.accumulate(net, [(x[:11], y[:11])]) + rs.accumulate(net, [(x[11:], y[11:])])).to_dataset()
+    merged = (
+        rs.accumulate(net, [(x[:11], y[:11])]) + rs.accumulate(net, [(x[11:], y[11:])])
+    ).to_dataset()
     for name in whole.data_vars:
         np.testing.assert_allclose(merged[name], whole[name], rtol=1e-10, atol=1e-14, err_msg=name)
     with pytest.raises(rs.InputError, match="different stacks cannot be merged"):

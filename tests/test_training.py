@@ -25,10 +25,24 @@ def start(folder, **options):
     return runs.start(config(**options), folder, "test", progress=False)
 
 
-ARGUMENTS = (
-    "fit digits --width 80 --depth 8 --epochs 12 --batch-size 16 --adaptive depth-curve "
-    "--threads 2 --quiet --out"
-).split()
+ARGUMENTS = [
+    "fit",
+    "digits",
+    "--width",
+    "80",
+    "--depth",
+    "8",
+    "--epochs",
+    "12",
+    "--batch-size",
+    "16",
+    "--adaptive",
+    "depth-curve",
+    "--threads",
+    "1",
+    "--quiet",
+    "--out",
+]
 
 
 def command(*arguments):
@@ -47,10 +61,12 @@ def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights):
     folder = tmp_path / "killed"
     process = subprocess.Popen(command(*ARGUMENTS, folder, *extra), stderr=subprocess.PIPE)
     kill_after_epoch(process, folder, change)
-    process = subprocess.Popen(command("resume", folder, "--threads", 2, "--quiet"), stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command("resume", folder, "--threads", 1, "--quiet"), stderr=subprocess.PIPE
+    )
     kill_after_epoch(process, folder, change + 2)
     subprocess.run(
-        command("resume", folder, "--threads", 2, "--quiet"), check=True, capture_output=True
+        command("resume", folder, "--threads", 1, "--quiet"), check=True, capture_output=True
     )
     again = json.loads((folder / "summary.json").read_text())
     for key in ("depth_final", "test_error", "val_error", "decisions"):
@@ -106,9 +122,15 @@ def test_a_run_folder_reads_back(tmp_path):
     assert again.analysis.identical(run.analysis)
     x = rs.load_data("digits").test.x
     assert torch.equal(again.net(x), run.net(x))
-    assert {"test_error", "depth_initial", "depth_final", "epochs", "seconds", "seed", "versions"} < {
-        *again.summary
-    }
+    assert {
+        "test_error",
+        "depth_initial",
+        "depth_final",
+        "epochs",
+        "seconds",
+        "seed",
+        "versions",
+    } < {*again.summary}
     error = 100 * (again.net(x).argmax(1) != rs.load_data("digits").test.y).double().mean()
     assert again.summary["test_error"] == pytest.approx(float(error))
 

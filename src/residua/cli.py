@@ -81,7 +81,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 
 @app.command()
 def fit(
-    data: Annotated[str, typer.Argument(help="circles, digits, mnist, or an .npz or parquet path.")],
+    data: Annotated[
+        str, typer.Argument(help="circles, digits, mnist, or an .npz or parquet path.")
+    ],
     out_dir: Annotated[Path, typer.Option("--out", help="New folder for the run.")],
     net: Annotated[Net, typer.Option(help="With or without the skip.")] = Net.resnet,
     depth: Annotated[int, typer.Option(help="T, layers.")] = 15,
@@ -93,7 +95,9 @@ def fit(
     ] = WeightsChoice.shared,
     activation: Annotated[Activation, typer.Option(help="f.")] = Activation.logistic,
     step_size: Annotated[float, typer.Option(help="h in x + h·f(W x + b).")] = 1.0,
-    lift: Annotated[LiftChoice, typer.Option(help="Zero-padding or a trained map.")] = LiftChoice.pad,
+    lift: Annotated[
+        LiftChoice, typer.Option(help="Zero-padding or a trained map.")
+    ] = LiftChoice.pad,
     adaptive: Annotated[
         Adaptive, typer.Option(help="Rule that removes layers in training.")
     ] = Adaptive.none,
@@ -166,7 +170,9 @@ def resume(
 @app.command()
 def inspect(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    split: Annotated[SplitChoice, typer.Option(help="On which part of the data.")] = SplitChoice.val,
+    split: Annotated[
+        SplitChoice, typer.Option(help="On which part of the data.")
+    ] = SplitChoice.val,
     data: Annotated[
         str | None, typer.Option(help="Another data set, with inputs of the same size.")
     ] = None,
@@ -235,9 +241,7 @@ def demo(
             adaptive=name,
             train=TrainConfig(epochs=60, batch_size=64, seed=seed, accelerator="cpu"),
         )
-        done[name] = runs.start(
-            config, out_dir / name, command(), progress=not (quiet or as_json)
-        )
+        done[name] = runs.start(config, out_dir / name, command(), progress=not (quiet or as_json))
         write_report(done[name].folder, f"residua: {data}, {name}", pages({name: done[name]}))
     write_report(out_dir, f"residua demo: {data}", pages(done))
     if as_json:
@@ -284,7 +288,9 @@ def finish(run: Any, as_json: bool) -> None:
         f"{summary['seconds']:.0f} s",
         soft_wrap=True,
     )
-    out.print(f"look at {run.folder}/report.html, or run: residua inspect {run.folder}", soft_wrap=True)
+    out.print(
+        f"look at {run.folder}/report.html, or run: residua inspect {run.folder}", soft_wrap=True
+    )
 
 
 def refuse_existing(folder: Path) -> None:
@@ -343,6 +349,7 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; continue with: residua resume RUN")
         sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

@@ -79,7 +79,7 @@ def loader(
     """
     dataset = _Batches(split)
     shuffled = shuffle_seed is not None
-    sampler = (
+    sampler: DistributedSampler[tuple[Tensor, Tensor]] | None = (
         DistributedSampler(dataset, num_replicas=1, rank=0, seed=shuffle_seed or 0)
         if shuffled
         else None
@@ -253,7 +253,9 @@ def _from_hugging_face(
         table = found[split]
         if len(table) == 0:
             raise InputError(f"{str(where)!r} is empty: its {split} split has no row")
-        splits[split] = _checked(_columns(table, columns, where), np.asarray(table[label][:]), where)
+        splits[split] = _checked(
+            _columns(table, columns, where), np.asarray(table[label][:]), where
+        )
     names = getattr(features[label], "names", None)
     classes = tuple(names) if names else _class_names(splits["train"].y, where)
     return splits["train"], splits.get("test"), classes
@@ -279,7 +281,9 @@ def _checked(x: np.ndarray, y: np.ndarray, where: object) -> Split:
     if len(x) == 0:
         raise InputError(f"{name} is empty: x has shape {x.shape}; pass at least two samples")
     if len(x) != len(y) or y.ndim != 1:
-        raise InputError(f"{name}: x has {len(x)} samples and y has shape {y.shape}; pass one label each")
+        raise InputError(
+            f"{name}: x has {len(x)} samples and y has shape {y.shape}; pass one label each"
+        )
     if not (np.issubdtype(x.dtype, np.number) or x.dtype == bool):
         raise InputError(f"{name}: x has the type {x.dtype}; pass numbers")
     bad = int(np.size(x) - np.isfinite(x).sum())

@@ -59,6 +59,8 @@ class RunConfig:
             raise InputError(
                 f"adaptive must be 'none', 'paper' or 'depth-curve', not {self.adaptive!r}"
             )
+        if not self.threshold >= 0:
+            raise InputError(f"threshold must be 0 or more, not {self.threshold}")
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,14 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
     if config.adaptive != "none":
         adaptive = AdaptiveDepth(config.adaptive, threshold=config.threshold)
     began = time.monotonic()
-    fit(net, data, config.train, folder, callbacks=(adaptive,) if adaptive else (), progress=progress)
+    fit(
+        net,
+        data,
+        config.train,
+        folder,
+        callbacks=(adaptive,) if adaptive else (),
+        progress=progress,
+    )
     seconds = time.monotonic() - began
     net.cpu()
     analysis = analyse(net, data.train, data.val, data.classes)
@@ -205,9 +214,7 @@ def _build(config: RunConfig, data: DataSplits) -> ResNet | MLP:
     )
 
 
-def analyse(
-    net: nn.Module, train: Split, held_out: Split, classes: Sequence[str]
-) -> xr.Dataset:
+def analyse(net: nn.Module, train: Split, held_out: Split, classes: Sequence[str]) -> xr.Dataset:
     """Return the statistics of a network on a held-out split, and its depth curve.
 
     The heads of the depth curve are fitted on the first 8,192 training samples.
@@ -290,5 +297,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
-        raise InputError(f"{str(path)!r} is not readable JSON ({error}); pass an intact run") from error
+        raise InputError(
+            f"{str(path)!r} is not readable JSON ({error}); pass an intact run"
+        ) from error
     return found

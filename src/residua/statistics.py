@@ -52,7 +52,7 @@ class Moments:
     @property
     def std(self) -> Float[np.ndarray, "t classes unit"]:
         """Standard deviation within each class (population form); 0 for an absent class."""
-        return np.sqrt(self.m2 / np.maximum(self.count, 1)[:, None])
+        return np.asarray(np.sqrt(self.m2 / np.maximum(self.count, 1)[:, None]))
 
     def pooled(self) -> "Moments":
         """Return the moments over all samples as one class."""
@@ -103,7 +103,7 @@ class Statistics:
     @property
     def settle_distance(self) -> Float[np.ndarray, "settles"]:
         """s_t, mean over units and samples of abs(y_t − y_{t−1}), t = 2…T; the paper's r1 − r2."""
-        return self.settle_sum / self.samples
+        return np.asarray(self.settle_sum / self.samples)
 
     @property
     def relative_settle_distance(self) -> Float[np.ndarray, "settles"]:
@@ -113,12 +113,12 @@ class Statistics:
     @property
     def spread(self) -> Float[np.ndarray, "layers"]:
         """v_t, mean over units of the standard deviation over samples of y_t, t = 1…T."""
-        return self.residuals.pooled().std.mean((1, 2))
+        return np.asarray(self.residuals.pooled().std.mean((1, 2)))
 
     @property
     def relative_spread(self) -> Float[np.ndarray, "layers"]:
         """v_t over the same of x_{t−1}, t = 1…T."""
-        return self.spread / self.states.pooled().std.mean((1, 2))[:-1]
+        return np.asarray(self.spread / self.states.pooled().std.mean((1, 2))[:-1])
 
     def to_dataset(self, classes: Sequence[str] | None = None) -> xr.Dataset:
         """Return labelled arrays with the dimensions state 0…T, layer 1…T, class and unit."""
@@ -195,6 +195,7 @@ class StatisticsConsumer:
         self.settle = torch.zeros(stack.depth, dtype=torch.float64)
         self.magnitude = torch.zeros(stack.depth, dtype=torch.float64)
         self.count = torch.zeros(1, dtype=torch.float64)
+        self.previous: Tensor | None = None
 
     def begin(self, labels: Tensor | None) -> None:
         """Start a batch; without labels all samples are one class."""
@@ -211,7 +212,7 @@ class StatisticsConsumer:
         self.states[t].add(after, self.one_hot)
         self.residuals[t - 1].add(y, self.one_hot)
         self.magnitude[t - 1] += torch.linalg.vector_norm(y, 1).item() / y.shape[1]
-        if t > 1:
+        if self.previous is not None:
             self.settle[t - 1] += torch.dist(y, self.previous, 1).item() / y.shape[1]
         self.previous = y
 
@@ -219,7 +220,7 @@ class StatisticsConsumer:
         """Count the batch's samples."""
         assert self.one_hot is not None
         self.count = self.count + self.one_hot.sum(0).double().cpu()
-        del self.previous
+        self.previous = None
 
     def _one_hot(self, like: Tensor) -> Tensor:
         if self.labels is None:

@@ -93,7 +93,9 @@ def load(path: str | Path) -> ResNet | MLP:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"no such file: {str(path)!r}; pass a model.safetensors that residua wrote")
+        raise InputError(
+            f"no such file: {str(path)!r}; pass a model.safetensors that residua wrote"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_KEY)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import xarray as xr
@@ -75,7 +76,7 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
 
     with stack.watch(visit):
         logits = model(x)
-    residuals = [after - before for before, after in zip(states, states[1:], strict=False)]
+    residuals = [after - before for before, after in pairwise(states)]
     _check_identity(stack.head, states[0], residuals, logits)
     return Trace(
         torch.stack(states), torch.stack(residuals), logits, stack.names, stack.branch_is_residual

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
@@ -149,7 +150,7 @@ def fit(
             ckpt_path=last if last.exists() else None,
             weights_only=True,
         )
-    except (RuntimeError, EOFError, KeyError) as error:
+    except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
         if not last.exists() or trainer.global_step > 0:
             raise
         raise InputError(

@@ -114,7 +114,9 @@ class AdaptiveDepth(L.Callback):
     ) -> tuple[DepthPlan, AffineHead | None]:
         held_out: Iterable[Any] | None = trainer.val_dataloaders
         if held_out is None:
-            raise InputError("AdaptiveDepth decides on validation data; pass val_dataloaders to fit")
+            raise InputError(
+                "AdaptiveDepth decides on validation data; pass val_dataloaders to fit"
+            )
         if self.rule.evidence == "statistics":
             statistics = accumulate(pl_module, held_out)
             return plan_depth(statistics, self.criterion, threshold=self.threshold), None
@@ -154,7 +156,9 @@ class AdaptiveDepth(L.Callback):
 
     def _restore(self, pl_module: nn.Module, state: dict[str, Any]) -> None:
         """Cut the fresh model as the checkpoint's was; the weights come from the checkpoint."""
-        self.decisions = [Decision(**d | {"scores": tuple(d["scores"])}) for d in state["decisions"]]
+        self.decisions = [
+            Decision(**d | {"scores": tuple(d["scores"])}) for d in state["decisions"]
+        ]
         self.plans = [DepthPlan.from_json(text) for text in state["plans"]]
         for plan in self.plans:
             cut(pl_module, plan, head=_current_head(pl_module) if plan.refit_head else None)

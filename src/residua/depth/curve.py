@@ -168,7 +168,7 @@ class HeadEvaluation:
 
     def _evaluate(self, t: int, x: Tensor) -> None:
         weight, bias = self.weights[t].to(x), self.biases[t].to(x)
-        logits = torch.addmm(bias, x, weight.T).unflatten(1, (self.candidates, -1))
+        logits = torch.addmm(bias, x, weight.T).reshape(len(x), self.candidates, -1)
         labels = self.labels.to(x.device)
         if self.target == "labels":
             one_hot = nn.functional.one_hot(labels, logits.shape[2])[:, None]

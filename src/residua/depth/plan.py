@@ -37,7 +37,9 @@ class DepthPlan:
                 f"and was given {self.keep}"
             )
         if len(self.scores) != self.depth:
-            raise InputError(f"a plan needs {self.depth} scores, one a layer, not {len(self.scores)}")
+            raise InputError(
+                f"a plan needs {self.depth} scores, one a layer, not {len(self.scores)}"
+            )
 
     @property
     def depth(self) -> int:
@@ -53,9 +55,7 @@ class DepthPlan:
         if not self.removed:
             return f"{self.criterion}: all {self.depth} layers stay. {self.reason}"
         gone = ", ".join(self.names[t - 1] for t in self.removed)
-        return (
-            f"{self.criterion}: {self.depth} → {len(self.keep)} layers, without {gone}. {self.reason}"
-        )
+        return f"{self.criterion}: {self.depth} → {len(self.keep)} layers, without {gone}. {self.reason}"
 
     def to_json(self) -> str:
         """Return the plan as JSON; :meth:`from_json` reads it back."""
@@ -66,8 +66,9 @@ class DepthPlan:
         """Read a plan that :meth:`to_json` wrote."""
         try:
             found = json.loads(text)
-            sequences = {k: tuple(found.pop(k)) for k in ("names", "keep", "scores")}
-            return cls(**sequences, **found)
+            for key in ("names", "keep", "scores"):
+                found[key] = tuple(found[key])
+            return cls(**found)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise

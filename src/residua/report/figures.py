@@ -64,7 +64,10 @@ def _classes(analysis: xr.Dataset, name: str, title: str) -> go.Figure:
     for i, label in enumerate(analysis["class"].values):
         style = {"color": _COLOURS[i % 8], "dash": _DASHES[i // 8 % 3]}
         figure.add_scatter(
-            x=analysis["layer"].values, y=values.isel({"class": i}).values, name=str(label), line=style
+            x=analysis["layer"].values,
+            y=values.isel({"class": i}).values,
+            name=str(label),
+            line=style,
         )
     return _layout(figure, "layer t", title)
 
@@ -117,6 +120,6 @@ def layer_rows(analysis: xr.Dataset) -> tuple[list[str], list[list[str]]]:
             at("curve_loss", t),
             at("curve_accuracy", t, "{:.2%}"),
         ]
-        for t in analysis["state"].values
+        for t in analysis["state"].values.tolist()
     ]
     return header, rows

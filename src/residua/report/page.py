@@ -1,7 +1,7 @@
 """One self-contained HTML page of one or several runs."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ figure {{ margin: 2rem 0; }} figcaption {{ color: #555; }}
 <p>{foot}</p>
 </body></html>
 """
-_COLUMNS = {
+_COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "rule": lambda s: s["adaptive"],
     "layers": lambda s: f"{s['depth_initial']} → {s['depth_final']}",
     "test error": lambda s: f"{s['test_error']:.2f} %",
@@ -55,7 +55,8 @@ def write_page(
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise MissingExtraError("plotly", "report", "the report page") from error
-    parts = [f"<script>{get_plotlyjs()}</script>"]
+    script: str = get_plotlyjs()
+    parts = [f"<script>{script}</script>"]
     for name, (summary, analysis) in runs.items():
         parts.append(f"<h2>{html.escape(name)}</h2>")
         for decision in summary["decisions"]:
