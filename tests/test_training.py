@@ -26,22 +26,8 @@ def start(folder, **options):
 
 
 ARGUMENTS = [
-    "fit",
-    "digits",
-    "--width",
-    "80",
-    "--depth",
-    "8",
-    "--epochs",
-    "12",
-    "--batch-size",
-    "16",
-    "--adaptive",
-    "depth-curve",
-    "--threads",
-    "1",
-    "--quiet",
-    "--out",
+    *("fit", "digits", "--width", "80", "--depth", "8", "--epochs", "12", "--batch-size", "16"),
+    *("--adaptive", "depth-curve", "--threads", "1", "--quiet", "--out"),
 ]
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from residua.data import DataSplits, Split, load_data, loader
+    from residua.data import DataSplits, load_data, loader
     from residua.depth.adaptive import AdaptiveDepth
     from residua.depth.criteria import plan_depth
     from residua.depth.curve import DepthCurve, depth_curve
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from residua.depth.surgery import apply, cut
     from residua.errors import InputError, MissingExtraError, ResiduaError, StackError
     from residua.nets import MLP, ResNet
+    from residua.sources import Split
     from residua.stack import ResidualStack, find_stack
     from residua.statistics import Moments, Statistics, accumulate
     from residua.store import NetConfig, build, load, save
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from residua.training import TrainConfig, evaluate, fit
 
 _HOME = {
-    "data": ("DataSplits", "Split", "load_data", "loader"),
+    "data": ("DataSplits", "load_data", "loader"),
+    "sources": ("Split",),
     "depth.adaptive": ("AdaptiveDepth",),
     "depth.criteria": ("plan_depth",),
     "depth.curve": ("DepthCurve", "depth_curve"),

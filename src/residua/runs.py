@@ -15,11 +15,12 @@ import torch
 import xarray as xr
 from torch import nn
 
-from residua.data import DataSplits, Split, load_data, loader
+from residua.data import DataSplits, load_data, loader
 from residua.depth.adaptive import AdaptiveDepth
 from residua.depth.curve import depth_curve
 from residua.errors import InputError
 from residua.nets import MLP, Lift, ResNet, Weights
+from residua.sources import Split
 from residua.statistics import accumulate
 from residua.store import NetConfig, build, load, save
 from residua.training import TrainConfig, evaluate, fit

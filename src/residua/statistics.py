@@ -108,7 +108,7 @@ class Statistics:
     @property
     def relative_settle_distance(self) -> Float[np.ndarray, "settles"]:
         """s_t over the mean of abs(y_t), t = 2…T."""
-        return self.settle_sum / self.magnitude_sum[1:]
+        return np.asarray(self.settle_sum / self.magnitude_sum[1:])
 
     @property
     def spread(self) -> Float[np.ndarray, "layers"]:

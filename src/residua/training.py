@@ -11,8 +11,9 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
-from residua.data import DataSplits, Split, loader
+from residua.data import DataSplits, loader
 from residua.errors import InputError
+from residua.sources import Split
 from residua.stack import find_stack
 
 
