@@ -1,0 +1,18 @@
+"""The main job over 10 splits: uncut, with the rule "depth-curve", with the paper's rule."""
+
+from residua.runs import RunConfig
+from residua.studies.jobs import repeat
+from residua.training import TrainConfig
+
+CONFIGS = {
+    rule: RunConfig(
+        data="digits",
+        width=256,
+        adaptive=rule,
+        train=TrainConfig(epochs=60, batch_size=64, accelerator="cpu"),
+    )
+    for rule in ("none", "depth-curve", "paper")
+}
+
+if __name__ == "__main__":
+    repeat("digits", CONFIGS, range(10))

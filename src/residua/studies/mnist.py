@@ -1,0 +1,22 @@
+"""E2 and E4 with and without adaptive depth: MNIST, 15 layers of 1064 logistic units, 3 seeds."""
+
+from residua.nets import Weights
+from residua.runs import RunConfig
+from residua.studies.jobs import repeat
+from residua.training import TrainConfig
+
+# Variable weights have 15 times the parameters, so a step costs more: larger batches, fewer epochs.
+_TRAIN: dict[Weights, TrainConfig] = {
+    "shared": TrainConfig(epochs=14, batch_size=128, precision="bf16-mixed"),
+    "variable": TrainConfig(epochs=10, batch_size=256, precision="bf16-mixed"),
+}
+CONFIGS = {
+    f"{weights}-{rule}": RunConfig(
+        data="mnist", width=1064, weights=weights, adaptive=rule, train=train
+    )
+    for weights, train in _TRAIN.items()
+    for rule in ("none", "depth-curve")
+}
+
+if __name__ == "__main__":
+    repeat("mnist", CONFIGS, range(3))

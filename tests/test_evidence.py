@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from residua.studies.evidence import interval, section
+
+
+def summary(error, depth, **more):
+    return {"test_error": error, "depth_final": depth, "seconds": 2.0, "machine": "m"} | {
+        "versions": {"torch": "1"}
+    }
+
+
+def test_students_interval():
+    mean, low, high = interval(np.array([1.0, 2.0, 3.0]))  # t = 4.3027, sem = 1/√3
+    assert mean == 2
+    assert (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-4)
+    assert np.isnan(interval(np.array([1.0]))[1])
+
+
+def test_differences_are_paired_by_seed():
+    found = {
+        "none": {0: summary(2.0, 15), 1: summary(4.0, 15), 2: summary(9.0, 15)},
+        "depth-curve": {0: summary(1.0, 3), 1: summary(3.0, 2)},
+    }
+    text = section("digits", found)
+    assert (
+        "| depth-curve | 0, 1 | 2.00 % (1.00, 3.00) | 3, 2 | +1.00 [+1.00, +1.00], 2 pairs |"
+        in text
+    )
+    assert "| none | 0, 1, 2 | 5.00 % (2.00, 4.00, 9.00) | 15, 15, 15 | – |" in text
