@@ -12,8 +12,8 @@ from residua.studies.jobs import results
 _HEAD = """# Evidence
 
 Written by `make evidence` from the JSON in `docs/evidence/`; do not edit. `make evidence-digits` and
-`make evidence-mnist` repeat the trainings, resumable job by job. A difference is paired by seed (same split,
-same initial weights), with Student's 95 % interval over seeds. Depth, ridge and recipe were decided on
+`make evidence-mnist` repeat the trainings, resumable job by job. A difference is paired by seed (same
+split, same initial weights), with Student's 95 % interval over seeds. Depth and ridge were decided on
 validation data; test data was read once per run.
 """
 _FOOT = """## Not measured yet
