@@ -209,11 +209,12 @@ class StatisticsConsumer:
             self.states[0].add(before, self.one_hot)
         assert self.one_hot is not None
         y = after - before
+        # abs().sum() rather than torch's 1-norms, which take three to five times as long on a CPU.
         self.states[t].add(after, self.one_hot)
         self.residuals[t - 1].add(y, self.one_hot)
-        self.magnitude[t - 1] += torch.linalg.vector_norm(y, 1).item() / y.shape[1]
+        self.magnitude[t - 1] += y.abs().sum().item() / y.shape[1]
         if self.previous is not None:
-            self.settle[t - 1] += torch.dist(y, self.previous, 1).item() / y.shape[1]
+            self.settle[t - 1] += (y - self.previous).abs_().sum().item() / y.shape[1]
         self.previous = y
 
     def end(self, logits: Tensor) -> None:
