@@ -24,7 +24,7 @@ def test_differences_are_paired_by_seed():
     }
     text = section("digits", found)
     assert (
-        "| depth-curve | 0, 1 | 2.00 % (1.00, 3.00) | 3, 2 | +1.00 [+1.00, +1.00], 2 pairs |"
+        "| depth-curve | 0, 1 | 2.00 % (1.00, 3.00) | 3, 2 | +1.00 [+1.00, +1.00], pairs: 2 |"
         in text
     )
     assert "| none | 0, 1, 2 | 5.00 % (2.00, 4.00, 9.00) | 15, 15, 15 | – |" in text

@@ -18,7 +18,7 @@ validation data; test data was read once per run.
 """
 _FOOT = """## Not reached or not measured yet
 
-A row whose seeds are fewer than its study asks for (10 for digits, 3 for MNIST) is incomplete: the command
+A row with fewer seeds than its study asks for (10 for digits, 3 for MNIST) is incomplete; the command
 continues it. Circles (E1) over seeds are not measured yet.
 """
 _TITLES = {
@@ -67,7 +67,8 @@ def _cells(seeds: Seeds, uncut: Seeds) -> list[str]:
     if seeds is not uncut and common:
         gaps = np.array([uncut[s]["test_error"] - seeds[s]["test_error"] for s in common])
         mean, low, high = interval(gaps)
-        difference = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}], {len(common)} pairs"
+        bounds = f" [{low:+.2f}, {high:+.2f}]" if len(common) > 1 else ""
+        difference = f"{mean:+.2f}{bounds}, pairs: {len(common)}"
     each = ", ".join(f"{e:.2f}" for e in errors)
     seconds = np.mean([s["seconds"] for s in seeds.values()])
     return [
