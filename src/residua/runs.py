@@ -251,7 +251,7 @@ def inspect(run: Run, split: str, data: str | None, data_dir: str | None) -> xr.
 
 
 def write_analysis(analysis: xr.Dataset, path: Path) -> None:
-    """Write labelled arrays as netCDF, float32 for the large ones."""
+    """Write labelled arrays as netCDF."""
     analysis.to_netcdf(path, engine="h5netcdf")
 
 
