@@ -16,7 +16,8 @@ Written by `make evidence` from the JSON in `docs/evidence/`; do not edit. `make
 split, same initial weights), with Student's 95 % interval over seeds. Depth and ridge were decided on
 validation data; test data was read once per run. The MNIST recipe (label smoothing 0.1, epochs) was
 picked from a few single-seed trials; three of them printed test errors beside the validation errors, so
-the choice was not wholly blind to the test set.
+the choice was not wholly blind to the test set. The training seconds were taken
+beside other jobs, some of them paused meanwhile; they are no timings to quote.
 """
 _FOOT = """## Not reached or not measured yet
 
