@@ -1,4 +1,4 @@
-"""Imports go one way: errors → nets, data → stack → tracing, statistics → depth → training → …"""
+"""Imports go one way: errors, choices → nets, data → stack → tracing, statistics → depth → training → …"""
 
 import ast
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
-    {"errors"},
+    {"errors", "choices"},
     {"nets", "data", "sources"},
     {"store", "stack"},
     {"tracing", "statistics"},

@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
 from residua.errors import InputError, ResiduaError
 
 app = typer.Typer(
@@ -21,52 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 out = Console(highlight=False)
-
-
-class Net(StrEnum):
-    """The paper's network, or the one without the skip."""
-
-    resnet = "resnet"
-    mlp = "mlp"
-
-
-class WeightsChoice(StrEnum):
-    """One matrix for all layers, or one each."""
-
-    shared = "shared"
-    variable = "variable"
-
-
-class Adaptive(StrEnum):
-    """The rule that removes layers while the network trains."""
-
-    none = "none"
-    paper = "paper"
-    depth_curve = "depth-curve"
-
-
-class Activation(StrEnum):
-    """f in x + h·f(W x + b)."""
-
-    logistic = "logistic"
-    tanh = "tanh"
-    relu = "relu"
-    gelu = "gelu"
-
-
-class SplitChoice(StrEnum):
-    """A part of the data."""
-
-    train = "train"
-    val = "val"
-    test = "test"
-
-
-class LiftChoice(StrEnum):
-    """How inputs reach N dimensions."""
-
-    pad = "pad"
-    linear = "linear"
 
 
 DataDir = Annotated[
@@ -85,22 +39,20 @@ def fit(
         str, typer.Argument(help="circles, digits, mnist, or an .npz or parquet path.")
     ],
     out_dir: Annotated[Path, typer.Option("--out", help="New folder for the run.")],
-    net: Annotated[Net, typer.Option(help="With or without the skip.")] = Net.resnet,
+    net: Annotated[Net, typer.Option(help="With or without the skip.")] = "resnet",
     depth: Annotated[int, typer.Option(help="T, layers.")] = 15,
     width: Annotated[
         int | None, typer.Option(help="N, units a layer; default: inputs and a third more.")
     ] = None,
     weights: Annotated[
-        WeightsChoice, typer.Option(help="One matrix for all layers, or one each.")
-    ] = WeightsChoice.shared,
-    activation: Annotated[Activation, typer.Option(help="f.")] = Activation.logistic,
+        Weights, typer.Option(help="One matrix for all layers, or one each.")
+    ] = "shared",
+    activation: Annotated[Activation, typer.Option(help="f.")] = "logistic",
     step_size: Annotated[float, typer.Option(help="h in x + h·f(W x + b).")] = 1.0,
-    lift: Annotated[
-        LiftChoice, typer.Option(help="Zero-padding or a trained map.")
-    ] = LiftChoice.pad,
+    lift: Annotated[Lift, typer.Option(help="Zero-padding or a trained map.")] = "pad",
     adaptive: Annotated[
         Adaptive, typer.Option(help="Rule that removes layers in training.")
-    ] = Adaptive.none,
+    ] = "none",
     threshold: Annotated[float, typer.Option(help="Of the rule 'paper'.")] = 0.01,
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 12,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
@@ -126,14 +78,14 @@ def fit(
     config = runs.RunConfig(
         data=data,
         data_dir=str(data_dir) if data_dir else None,
-        net=net.value,
+        net=net,
         depth=depth,
         width=width,
-        weights=weights.value,
-        activation=activation.value,
+        weights=weights,
+        activation=activation,
         step_size=step_size,
-        lift=lift.value,
-        adaptive=adaptive.value,
+        lift=lift,
+        adaptive=adaptive,
         threshold=threshold,
         train=TrainConfig(
             epochs=epochs,
@@ -170,9 +122,7 @@ def resume(
 @app.command()
 def inspect(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    split: Annotated[
-        SplitChoice, typer.Option(help="On which part of the data.")
-    ] = SplitChoice.val,
+    split: Annotated[SplitName, typer.Option(help="On which part of the data.")] = "val",
     data: Annotated[
         str | None, typer.Option(help="Another data set, with inputs of the same size.")
     ] = None,
@@ -194,12 +144,12 @@ def inspect(
     if out_dir is not None:
         refuse_existing(out_dir)
     found = runs.read(run)
-    fresh = runs.inspect(found, split.value, data, str(data_dir) if data_dir else None)
+    fresh = runs.inspect(found, split, data, str(data_dir) if data_dir else None)
     header, rows = layer_rows(fresh)
     if as_json:
         print(json.dumps([dict(zip(header, row, strict=True)) for row in rows]))
     else:
-        print_table(f"{found.summary['data']}, {split.value} split", header, rows)
+        print_table(f"{found.summary['data']}, {split} split", header, rows)
     if out_dir is not None:
         out_dir.mkdir(parents=True, exist_ok=True)
         runs.write_analysis(fresh, out_dir / "analysis.nc")
@@ -230,8 +180,9 @@ def demo(
 
     set_up(threads)
     refuse_existing(out_dir)
-    done = {}
-    for name in ("none", "depth-curve", "paper"):
+    done: dict[str, runs.Run] = {}
+    rules: tuple[Adaptive, ...] = ("none", "depth-curve", "paper")
+    for name in rules:
         if not as_json:
             out.print(f"training 15 layers on {data}, depth rule: {name}")
         config = runs.RunConfig(

@@ -1,18 +1,15 @@
 """The paper's two networks: a dense residual network, and the same network without the skip."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from residua.choices import Activation, Lift, Weights
 from residua.errors import InputError
 
-Weights = Literal["shared", "variable"]
-Lift = Literal["pad", "linear"]
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "logistic": torch.sigmoid,
     "tanh": torch.tanh,
     "relu": torch.relu,
@@ -20,7 +17,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 # The logistic function is positive, so a bias of 0 would add ½ to every unit in every layer. With −3
 # a layer starts close to the identity, as one of the others does with bias 0.
-_BIAS = {"logistic": -3.0, "tanh": 0.0, "relu": 0.0, "gelu": 0.0}
+_BIAS: dict[Activation, float] = {"logistic": -3.0, "tanh": 0.0, "relu": 0.0, "gelu": 0.0}
 _GAIN = 0.3
 
 
@@ -43,7 +40,7 @@ class Layer(nn.Module):
     function and at 0 for the others.
     """
 
-    def __init__(self, width: int, activation: str, step: float | None):
+    def __init__(self, width: int, activation: Activation, step: float | None):
         super().__init__()
         self.linear = nn.Linear(width, width)
         self.activation = activation
@@ -72,7 +69,7 @@ class _Dense(nn.Module):
         shape: tuple[int, int, int],
         depth: int,
         weights: Weights,
-        activation: str,
+        activation: Activation,
         lift: Lift,
         step: float | None,
     ):
@@ -136,7 +133,7 @@ class ResNet(_Dense):
         *,
         depth: int = 15,
         weights: Weights = "shared",
-        activation: str = "logistic",
+        activation: Activation = "logistic",
         step_size: float = 1.0,
         lift: Lift = "pad",
     ):
@@ -163,7 +160,7 @@ class MLP(_Dense):
         *,
         depth: int = 15,
         weights: Weights = "shared",
-        activation: str = "logistic",
+        activation: Activation = "logistic",
         lift: Lift = "pad",
     ):
         super().__init__((inputs, width, classes), depth, weights, activation, lift, None)

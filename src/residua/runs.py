@@ -15,11 +15,12 @@ import torch
 import xarray as xr
 from torch import nn
 
+from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
 from residua.data import DataSplits, load_data, loader
 from residua.depth.adaptive import AdaptiveDepth
 from residua.depth.curve import depth_curve
 from residua.errors import InputError
-from residua.nets import MLP, Lift, ResNet, Weights
+from residua.nets import MLP, ResNet
 from residua.sources import Split
 from residua.statistics import accumulate
 from residua.store import NetConfig, build, load, save
@@ -44,14 +45,14 @@ class RunConfig:
 
     data: str
     data_dir: str | None = None
-    net: str = "resnet"
+    net: Net = "resnet"
     depth: int = 15
     width: int | None = None
     weights: Weights = "shared"
-    activation: str = "logistic"
+    activation: Activation = "logistic"
     step_size: float = 1.0
     lift: Lift = "pad"
-    adaptive: str = "none"
+    adaptive: Adaptive = "none"
     threshold: float = 0.01
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -230,7 +231,7 @@ def analyse(net: nn.Module, train: Split, held_out: Split, classes: Sequence[str
     )
 
 
-def inspect(run: Run, split: str, data: str | None, data_dir: str | None) -> xr.Dataset:
+def inspect(run: Run, split: SplitName, data: str | None, data_dir: str | None) -> xr.Dataset:
     """Return the measures of a finished run on a split of its data set, or of another.
 
     Raises:

@@ -151,38 +151,32 @@ class Statistics:
         )
 
 
-class _RunningMoments:
-    """Moments of one state or residual, summed about the first batch's class means.
+class _Sums:
+    """Sums of one state or residual, and of its squares, about an origin for each class.
 
-    Sums about a nearby point lose no digits where the spread is far below the mean, and cost two
-    matrix products with the one-hot labels, in the model's own precision; they add up in float64.
+    Sums about a nearby point lose no digits where the spread is far below the mean. They cost a
+    matrix product with the one-hot labels each, in the model's precision (a half is widened to
+    float32), and add up in float64.
     """
 
-    def __init__(self) -> None:
-        self.origin: Tensor | None = None
-
-    def add(self, value: Tensor, one_hot: Tensor) -> None:
-        """Add a batch (batch, unit) with its labels one-hot (batch, classes)."""
-        if self.origin is None:
-            count = one_hot.sum(0).clamp(min=1)[:, None]
-            centre = value.mean(0, keepdim=True)
-            # A class that this batch lacks is summed about the mean of the others.
-            self.origin = torch.where(
-                one_hot.sum(0)[:, None] > 0, one_hot.T @ value / count, centre
-            )
-            self.sum = torch.zeros_like(self.origin, dtype=torch.float64)
-            self.square_sum = torch.zeros_like(self.sum)
-        deviation = torch.addmm(value, one_hot, self.origin, alpha=-1)
-        self.sum += one_hot.T @ deviation
-        self.square_sum += one_hot.T @ deviation.square_()
+    def __init__(self, origin: Tensor):
+        self.origin = origin
+        self.sum = torch.zeros_like(origin, dtype=torch.float64)
+        self.square_sum = torch.zeros_like(self.sum)
 
     def result(self, count: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and m2 (classes, unit)."""
-        assert self.origin is not None
         n = count.clamp(min=1)[:, None]
         mean = self.origin.double() + self.sum / n
         mean[count == 0] = 0
         return mean, (self.square_sum - self.sum**2 / n).clamp(min=0)
+
+
+def _class_means(value: Tensor, one_hot: Tensor) -> Tensor:
+    """Return the mean of each class in a batch; that of the whole batch for a class it lacks."""
+    count = one_hot.sum(0)[:, None]
+    mean = one_hot.T @ value / count.clamp(min=1)
+    return torch.where(count > 0, mean, value.mean(0, keepdim=True))
 
 
 class StatisticsConsumer:
@@ -190,8 +184,8 @@ class StatisticsConsumer:
 
     def __init__(self, stack: ResidualStack):
         self.stack = stack
-        self.states = [_RunningMoments() for _ in range(stack.depth + 1)]
-        self.residuals = [_RunningMoments() for _ in range(stack.depth)]
+        self.states: list[_Sums] = []
+        self.residuals: list[_Sums] = []
         self.settle = torch.zeros(stack.depth, dtype=torch.float64)
         self.magnitude = torch.zeros(stack.depth, dtype=torch.float64)
         self.count = torch.zeros(1, dtype=torch.float64)
@@ -200,26 +194,48 @@ class StatisticsConsumer:
     def begin(self, labels: Tensor | None) -> None:
         """Start a batch; without labels all samples are one class."""
         self.labels = labels
-        self.one_hot: Tensor | None = None
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
-        """Add one layer's state and residual."""
+        """Add one layer's state and residual; half precision is widened, sums would lose too much."""
+        wide = torch.promote_types(after.dtype, torch.float32)
+        before, after = before.to(wide), after.to(wide)
         if t == 1:
             self.one_hot = self._one_hot(before)
-            self.states[0].add(before, self.one_hot)
-        assert self.one_hot is not None
+            self._first_state(before)
         y = after - before
+        self._moments_of(t, y)
         # abs().sum() rather than torch's 1-norms, which take three to five times as long on a CPU.
-        self.states[t].add(after, self.one_hot)
-        self.residuals[t - 1].add(y, self.one_hot)
         self.magnitude[t - 1] += y.abs().sum().item() / y.shape[1]
         if self.previous is not None:
             self.settle[t - 1] += (y - self.previous).abs_().sum().item() / y.shape[1]
         self.previous = y
 
+    def _first_state(self, x: Tensor) -> None:
+        if not self.states:
+            self.states.append(_Sums(_class_means(x, self.one_hot)))
+        sums = self.states[0]
+        self.deviation = torch.addmm(x, self.one_hot, sums.origin, alpha=-1)
+        self.deviation_sum = (self.one_hot.T @ self.deviation).double()
+        sums.sum += self.deviation_sum
+        sums.square_sum += self.one_hot.T @ self.deviation.square()
+
+    def _moments_of(self, t: int, y: Tensor) -> None:
+        """Add y_t, and x_t by x_t = x_{t−1} + y_t, which holds for origins and sums alike."""
+        if len(self.states) == t:
+            self.residuals.append(_Sums(_class_means(y, self.one_hot)))
+            self.states.append(_Sums(self.states[-1].origin + self.residuals[-1].origin))
+        state, residual = self.states[t], self.residuals[t - 1]
+        deviation = torch.addmm(y, self.one_hot, residual.origin, alpha=-1)
+        total = (self.one_hot.T @ deviation).double()
+        residual.sum += total
+        self.deviation_sum += total
+        state.sum += self.deviation_sum
+        self.deviation += deviation
+        residual.square_sum += self.one_hot.T @ deviation.square_()
+        state.square_sum += self.one_hot.T @ torch.square(self.deviation, out=deviation)
+
     def end(self, logits: Tensor) -> None:
         """Count the batch's samples."""
-        assert self.one_hot is not None
         self.count = self.count + self.one_hot.sum(0).double().cpu()
         self.previous = None
 
@@ -240,7 +256,7 @@ class StatisticsConsumer:
             self.magnitude.numpy().copy(),
         )
 
-    def _moments(self, running: list[_RunningMoments]) -> Moments:
+    def _moments(self, running: list[_Sums]) -> Moments:
         pairs = [r.result(self.count.to(r.sum.device)) for r in running]
         mean, m2 = (np.stack([p[i].numpy(force=True) for p in pairs]) for i in (0, 1))
         return Moments(self.count.numpy().copy(), mean, m2)

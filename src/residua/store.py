@@ -7,8 +7,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from residua.choices import Activation, Lift, Net, Weights
 from residua.errors import InputError
-from residua.nets import MLP, Lift, ResNet, Weights
+from residua.nets import MLP, ResNet
 
 _KEY = "residua"
 
@@ -17,13 +18,13 @@ _KEY = "residua"
 class NetConfig:
     """All that builds a network: `net` is "resnet" or "mlp", the rest as in :class:`ResNet`."""
 
-    net: str
+    net: Net
     inputs: int
     width: int
     classes: int
     depth: int = 15
     weights: Weights = "shared"
-    activation: str = "logistic"
+    activation: Activation = "logistic"
     step_size: float = 1.0
     lift: Lift = "pad"
 
@@ -34,27 +35,15 @@ def build(config: NetConfig) -> ResNet | MLP:
     Raises:
         InputError: an argument is out of range.
     """
-    shape = (config.inputs, config.width, config.classes)
-    if config.net == "mlp":
-        if config.step_size != 1.0:
-            raise InputError(f"an MLP has no skip and no step size; got {config.step_size}")
-        return MLP(
-            *shape,
-            depth=config.depth,
-            weights=config.weights,
-            activation=config.activation,
-            lift=config.lift,
-        )
-    if config.net != "resnet":
-        raise InputError(f"net must be 'resnet' or 'mlp', not {config.net!r}")
-    return ResNet(
-        *shape,
-        depth=config.depth,
-        weights=config.weights,
-        activation=config.activation,
-        step_size=config.step_size,
-        lift=config.lift,
-    )
+    options = asdict(config)
+    kind = options.pop("net")
+    if kind == "resnet":
+        return ResNet(**options)
+    if kind != "mlp":
+        raise InputError(f"net must be 'resnet' or 'mlp', not {kind!r}")
+    if options.pop("step_size") != 1.0:
+        raise InputError(f"an MLP has no skip and no step size; got {config.step_size}")
+    return MLP(**options)
 
 
 def describe(net: ResNet | MLP) -> NetConfig:

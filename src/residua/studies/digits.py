@@ -1,7 +1,7 @@
 """The main job over 10 splits: uncut, with the rule "depth-curve", with the paper's rule."""
 
 from residua.runs import RunConfig
-from residua.studies.jobs import repeat
+from residua.studies.jobs import repeat, training
 from residua.training import TrainConfig
 
 CONFIGS = {
@@ -15,4 +15,5 @@ CONFIGS = {
 }
 
 if __name__ == "__main__":
-    repeat("digits", CONFIGS, range(10))
+    jobs = {name: training("digits", config) for name, config in CONFIGS.items()}
+    repeat("digits", jobs, range(10))

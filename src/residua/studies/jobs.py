@@ -3,8 +3,9 @@
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +15,42 @@ from residua import runs
 
 RESULTS = Path("docs/evidence")
 _WORK = Path("runs")
+# What a study does with one seed, in a folder of its own; returns the summary to store.
+Job = Callable[[int, Path], dict[str, Any]]
 
 
-def repeat(study: str, configs: Mapping[str, runs.RunConfig], seeds: range) -> None:
-    """Train every configuration with every seed and store one summary each.
+def repeat(study: str, jobs: Mapping[str, Job], seeds: range) -> None:
+    """Do every job with every seed and store one summary each.
 
-    A result lies in docs/evidence/STUDY/NAME-SEED.json; a job that has one is skipped, a job that
-    was stopped continues from its last checkpoint in runs/STUDY.
+    A result lies in docs/evidence/STUDY/NAME-SEED.json; a job that has one is skipped. Work files
+    lie in runs/STUDY.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    jobs = [(name, seed) for seed in seeds for name in configs]
+    cells = [(name, seed) for seed in seeds for name in jobs]
     with Progress() as progress:
-        for name, seed in progress.track(jobs, description=study):
+        for name, seed in progress.track(cells, description=study):
             target = RESULTS / study / f"{name}-{seed}.json"
             if not target.exists():
-                config = configs[name]
-                train = replace(config.train, seed=seed)
-                _store(target, _WORK / study / f"{name}-{seed}", replace(config, train=train))
-    print(f"{len(jobs)} results in {RESULTS / study}; now: make evidence")
+                summary = jobs[name](seed, _WORK / study / f"{name}-{seed}")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(json.dumps(summary, indent=1) + "\n")
+    print(f"{len(cells)} results in {RESULTS / study}; now: make evidence")
 
 
-def _store(target: Path, folder: Path, config: runs.RunConfig) -> None:
+def training(study: str, config: runs.RunConfig) -> Job:
+    """Return the job that trains one configuration, from its last checkpoint where it was stopped."""
+    return partial(_train, study, config)
+
+
+def _train(study: str, config: runs.RunConfig, seed: int, folder: Path) -> dict[str, Any]:
     if (folder / "summary.json").exists():
-        run = runs.read(folder)
-    elif (folder / "config.json").exists():
-        run = runs.resume(folder, progress=False)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        command = f"make evidence-{target.parent.name}"
-        run = runs.start(config, folder, command, progress=False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(run.summary, indent=1) + "\n")
+        return runs.read(folder).summary
+    if (folder / "config.json").exists():
+        return runs.resume(folder, progress=False).summary
+    shutil.rmtree(folder, ignore_errors=True)
+    config = replace(config, train=replace(config.train, seed=seed))
+    return runs.start(config, folder, f"make evidence-{study}", progress=False).summary
 
 
 def results(study: str) -> dict[str, dict[int, dict[str, Any]]]:

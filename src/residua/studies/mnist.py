@@ -1,8 +1,8 @@
 """E2 and E4 with and without adaptive depth: MNIST, 15 layers of 1064 logistic units, 3 seeds."""
 
-from residua.nets import Weights
+from residua.choices import Weights
 from residua.runs import RunConfig
-from residua.studies.jobs import repeat
+from residua.studies.jobs import repeat, training
 from residua.training import TrainConfig
 
 # Variable weights have 15 times the parameters, so a step costs more: larger batches, fewer epochs.
@@ -19,4 +19,5 @@ CONFIGS = {
 }
 
 if __name__ == "__main__":
-    repeat("mnist", CONFIGS, range(3))
+    jobs = {name: training("mnist", config) for name, config in CONFIGS.items()}
+    repeat("mnist", jobs, range(3))

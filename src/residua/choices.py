@@ -1,0 +1,10 @@
+"""The words that networks, runs and the command line accept; light, so that --help stays fast."""
+
+from typing import Literal
+
+Net = Literal["resnet", "mlp"]
+Weights = Literal["shared", "variable"]
+Activation = Literal["logistic", "tanh", "relu", "gelu"]
+Lift = Literal["pad", "linear"]
+Adaptive = Literal["none", "paper", "depth-curve"]
+SplitName = Literal["train", "val", "test"]
