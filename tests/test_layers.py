@@ -1,4 +1,4 @@
-"""Imports go one way: errors, choices → nets, data → stack → tracing, statistics → depth → training → …"""
+"""Imports go one way: errors, choices → nets, data → stack → tracing, statistics → depth → …"""
 
 import ast
 import subprocess

@@ -27,7 +27,7 @@ def start(folder, **options):
 
 ARGUMENTS = [
     *("fit", "digits", "--width", "80", "--depth", "8", "--epochs", "12", "--batch-size", "16"),
-    *("--adaptive", "depth-curve", "--threads", "1", "--quiet", "--out"),
+    *("--adaptive", "depth-curve", "--input-dropout", "0.1", "--threads", "1", "--quiet", "--out"),
 ]
 
 
@@ -51,6 +51,7 @@ def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights):
         command("resume", folder, "--threads", 1, "--quiet"), stderr=subprocess.PIPE
     )
     kill_after_epoch(process, folder, change + 2)
+    add_seconds(folder / "checkpoints" / "last.ckpt", 1000)
     subprocess.run(
         command("resume", folder, "--threads", 1, "--quiet"), check=True, capture_output=True
     )
@@ -60,8 +61,16 @@ def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights):
     a, b = (rs.load(tmp_path / f / "model.safetensors").state_dict() for f in ("whole", "killed"))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
+    assert again["seconds"] > 1000  # of all starts
     metrics = [(tmp_path / f / "metrics.csv").read_text() for f in ("whole", "killed")]
     assert metrics[0].count("\n") == metrics[1].count("\n")
+
+
+def add_seconds(path, seconds):
+    """Make a checkpoint say that training has taken longer."""
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["callbacks"]["Timer"]["time_elapsed"]["train"] += seconds
+    torch.save(checkpoint, path)
 
 
 def kill_after_epoch(process, folder, epoch):
@@ -177,8 +186,12 @@ def test_bad_callback_arguments(options, said):
     ("options", "said"),
     [
         ({"epochs": 0}, "epochs and batch_size must be at least 1, not 0"),
-        ({"lr": 0.0}, "lr must be above 0"),
+        ({"lr": 0.0}, "lr must be a positive number, not 0.0"),
         ({"label_smoothing": 1.0}, "label_smoothing must be in"),
+        ({"input_dropout": 1.0}, "input_dropout must be in"),
+        ({"weight_decay": -1.0}, "weight_decay must be 0 or more, not -1.0"),
+        ({"clip": 0.0}, "clip must be above 0"),
+        ({"seed": -1}, "seed must be 0 or more, not -1"),
     ],
 )
 def test_bad_training_arguments(options, said):

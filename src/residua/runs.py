@@ -3,7 +3,6 @@
 import csv
 import json
 import platform
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 import xarray as xr
+from lightning.pytorch.callbacks import Timer
 from torch import nn
 
 from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
@@ -156,16 +156,15 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
     adaptive = None
     if config.adaptive != "none":
         adaptive = AdaptiveDepth(config.adaptive, threshold=config.threshold)
-    began = time.monotonic()
+    timer = Timer()  # kept in the checkpoint, so it goes on where a run was stopped
     fit(
         net,
         data,
         config.train,
         folder,
-        callbacks=(adaptive,) if adaptive else (),
+        callbacks=(timer, adaptive) if adaptive else (timer,),
         progress=progress,
     )
-    seconds = time.monotonic() - began
     net.cpu()
     analysis = analyse(net, data.train, data.val, data.classes)
     merge_logs(folder)
@@ -185,7 +184,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
         "weights": config.weights,
         "adaptive": config.adaptive,
         "epochs": config.train.epochs,
-        "seconds": round(seconds, 1),
+        "seconds": round(timer.time_elapsed(), 1),
         "seed": config.train.seed,
         "samples": {s: len(getattr(data, s)) for s in ("train", "val", "test")},
         "versions": versions(),

@@ -6,6 +6,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -27,6 +28,8 @@ class TrainConfig:
         lr: the cycle's highest learning rate.
         weight_decay: AdamW's.
         label_smoothing: share of the target spread over all classes.
+        input_dropout: share of the input dimensions set to 0 in every training step (Srivastava et
+            al. 2014); drawn by seed and step, so a resumed training draws the same.
         clip: largest gradient norm.
         seed: initial weights, batches and the splits of the data.
         precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
@@ -38,6 +41,7 @@ class TrainConfig:
     lr: float = 2e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
+    input_dropout: float = 0.0
     clip: float = 1.0
     seed: int = 0
     precision: str = "32-true"
@@ -48,10 +52,18 @@ class TrainConfig:
             raise InputError(
                 f"epochs and batch_size must be at least 1, not {self.epochs} and {self.batch_size}"
             )
-        if not self.lr > 0:
-            raise InputError(f"lr must be above 0, not {self.lr}")
+        if self.seed < 0:
+            raise InputError(f"seed must be 0 or more, not {self.seed}")
+        if not 0 < self.lr < float("inf"):
+            raise InputError(f"lr must be a positive number, not {self.lr}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise InputError(f"weight_decay must be 0 or more, not {self.weight_decay}")
+        if not self.clip > 0:
+            raise InputError(f"clip must be above 0, not {self.clip}")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing must be in [0, 1), not {self.label_smoothing}")
+        if not 0 <= self.input_dropout < 1:
+            raise InputError(f"input_dropout must be in [0, 1), not {self.input_dropout}")
 
 
 class Classifier(L.LightningModule):
@@ -70,6 +82,8 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Return the loss of one batch."""
         x, y = batch
+        if self.config.input_dropout > 0:
+            x = _drop(x, self.config.input_dropout, (self.config.seed, self.global_step))
         loss = nn.functional.cross_entropy(
             self(x).float(), y, label_smoothing=self.config.label_smoothing
         )
@@ -109,6 +123,14 @@ class Classifier(L.LightningModule):
     ) -> None:
         """Clip the gradient norm; Lightning itself refuses to beside a fused optimizer."""
         nn.utils.clip_grad_norm_(self.parameters(), self.config.clip)
+
+
+def _drop(x: Tensor, share: float, key: tuple[int, int]) -> Tensor:
+    """Set a share of x to 0 and scale up the rest; the mask depends on the key alone."""
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+    generator = torch.Generator(x.device).manual_seed(seed)
+    keep = torch.empty_like(x).bernoulli_(1 - share, generator=generator)
+    return x * keep / (1 - share)
 
 
 def fit(
