@@ -112,6 +112,9 @@ def test_bad_input_ends_with_status_2_and_one_sentence(run, tmp_path):
         *out,
     )
     failing("epochs and batch_size must be at least 1", "fit", "digits", "--epochs", 0, *out)
+    failing("accelerator 'quantum'", "fit", "digits", "--accelerator", "quantum", *out)
+    failing("and precision '7' cannot be used", "fit", "digits", "--precision", 7, *out)
+    failing("seed must be 0 or more, not -1", "fit", "digits", "--seed", -1, *out)
     failing("holds a run already", "fit", "digits", "--out", run)
     failing("no run in", "resume", tmp_path / "no")
     failing("no run in", "inspect", tmp_path / "no")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -167,6 +168,18 @@ def test_a_pickle_in_a_checkpoint_is_not_executed(tmp_path):
     torch.save({"state_dict": {}, "evil": os.system}, last)
     with pytest.raises(rs.InputError, match="cannot continue from"):
         runs.resume(tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("64-true", torch.float64), ("bf16-true", torch.bfloat16)]
+)
+def test_a_run_in_another_precision_stays_in_it(tmp_path, precision, dtype):
+    train = {"epochs": 2, "precision": precision}
+    run = start(tmp_path / "run", adaptive="depth-curve", train=train)
+    again = rs.load(tmp_path / "run" / "model.safetensors")
+    assert {p.dtype for p in again.parameters()} == {dtype}
+    measured = runs.inspect(runs.read(tmp_path / "run"), "val", None, None)
+    assert np.array_equal(measured.settle_distance, run.analysis.settle_distance, equal_nan=True)
 
 
 @pytest.mark.parametrize(

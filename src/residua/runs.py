@@ -24,7 +24,7 @@ from residua.nets import MLP, ResNet
 from residua.sources import Split
 from residua.statistics import accumulate
 from residua.store import NetConfig, build, load, save
-from residua.training import TrainConfig, evaluate, fit
+from residua.training import TrainConfig, evaluate, fit, make_trainer
 
 _FIT_SAMPLES = 8192
 
@@ -92,7 +92,9 @@ def start(config: RunConfig, folder: Path, command: str, *, progress: bool = Tru
             f"residua resume {folder}"
         )
     data = load_data(config.data, data_dir=config.data_dir, seed=config.train.seed)
-    _build(config, data)  # refuses a bad network before anything is written
+    # A bad network or device is refused before anything is written.
+    _build(config, data)
+    make_trainer(config.train, logger=False, enable_checkpointing=False)
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "config.json", {"command": command, **asdict(config)})
     return _go(config, folder, data, command, progress)

@@ -92,3 +92,8 @@ def find_stack(model: nn.Module) -> ResidualStack:
     )
     blocks = tuple(net.block(t) for t in range(net.depth))
     return ResidualStack(model, net, blocks, names, net.head, isinstance(net, ResNet))
+
+
+def like(x: Tensor, weight: Tensor) -> Tensor:
+    """Return x on the weight's device and, where x is floating point, in its precision."""
+    return x.to(weight.device, weight.dtype if x.is_floating_point() else None)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.stack import ResidualStack, find_stack
+from residua.stack import ResidualStack, find_stack, like
 
 
 @runtime_checkable
@@ -155,8 +155,7 @@ class _Sums:
     """Sums of one state or residual, and of its squares, about an origin for each class.
 
     Sums about a nearby point lose no digits where the spread is far below the mean. They cost a
-    matrix product with the one-hot labels each, in the model's precision (a half is widened to
-    float32), and add up in float64.
+    matrix product with the one-hot labels each, in the model's precision, and add up in float64.
     """
 
     def __init__(self, origin: Tensor):
@@ -196,9 +195,7 @@ class StatisticsConsumer:
         self.labels = labels
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
-        """Add one layer's state and residual; half precision is widened, sums would lose too much."""
-        wide = torch.promote_types(after.dtype, torch.float32)
-        before, after = before.to(wide), after.to(wide)
+        """Add one layer's state and residual."""
         if t == 1:
             self.one_hot = self._one_hot(before)
             self._first_state(before)
@@ -267,17 +264,20 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
     """Run the model over batches, x or (x, labels), and hand every layer to the consumers.
 
     The model is put in evaluation mode for the pass and back afterwards. Each batch is moved to the
-    model's device.
+    model's device and, where it is floating point, its precision. What consumers get is at least
+    float32, since sums in half precision would lose too much.
 
     Raises:
         InputError: there is no batch.
     """
-    model, device = stack.model, stack.head.weight.device
+    model = stack.model
+    wide = torch.promote_types(stack.head.weight.dtype, torch.float32)
     was_training = model.training
     model.eval()
     seen = 0
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:
+        before, after = before.to(wide), after.to(wide)
         for consumer in consumers:
             consumer.visit(t, before, after)
 
@@ -287,7 +287,7 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
             for consumer in consumers:
                 consumer.begin(labels)
             with stack.watch(visit):
-                logits = model(x.to(device))
+                logits = model(like(x, stack.head.weight)).to(wide)
             for consumer in consumers:
                 consumer.end(logits)
             seen += len(x)

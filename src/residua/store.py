@@ -97,8 +97,8 @@ def load(path: str | Path) -> ResNet | MLP:
         raise InputError(f"{str(path)!r} was not written by residua; pass a file of residua.save")
     net = build(NetConfig(**json.loads(header)))
     try:
-        net.load_state_dict(tensors)
-    except RuntimeError as error:
+        net.to(tensors["head.weight"].dtype).load_state_dict(tensors)
+    except (RuntimeError, KeyError) as error:
         raise InputError(
             f"the weights in {str(path)!r} are of another network than its description ({header})"
         ) from error

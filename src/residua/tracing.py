@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from residua.errors import StackError
-from residua.stack import find_stack
+from residua.stack import find_stack, like
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
         states.append(after.detach().clone())
 
     with stack.watch(visit):
-        logits = model(x)
+        logits = model(like(x, stack.head.weight))
     residuals = [after - before for before, after in pairwise(states)]
     _check_identity(stack.head, states[0], residuals, logits)
     return Trace(

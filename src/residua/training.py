@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from residua.data import DataSplits, loader
 from residua.errors import InputError
 from residua.sources import Split
-from residua.stack import find_stack
+from residua.stack import find_stack, like
 
 
 @dataclass(frozen=True)
@@ -149,14 +150,12 @@ def fit(
     thread count alone, interrupted or not.
 
     Raises:
-        InputError: the checkpoint is truncated or of another network.
+        InputError: the checkpoint is truncated or of another network, or the machine lacks the
+            accelerator or precision.
     """
     module = Classifier(net, config)
-    trainer = L.Trainer(
-        max_epochs=config.epochs,
-        accelerator=config.accelerator,
-        devices=1,
-        precision=config.precision,  # type: ignore[arg-type]
+    trainer = make_trainer(
+        config,
         callbacks=[*callbacks, _last_checkpoint(folder), *_progress(progress)],
         logger=CSVLogger(folder, name="logs"),
         enable_progress_bar=progress,
@@ -185,6 +184,27 @@ def fit(
     return module
 
 
+def make_trainer(config: TrainConfig, **options: Any) -> L.Trainer:
+    """Return a trainer on one device of the accelerator and precision asked for.
+
+    Raises:
+        InputError: there is no such accelerator or precision, or this machine lacks it.
+    """
+    try:
+        return L.Trainer(
+            max_epochs=config.epochs,
+            accelerator=config.accelerator,
+            devices=1,
+            precision=config.precision,  # type: ignore[arg-type]
+            **options,
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise InputError(
+            f"accelerator {config.accelerator!r} and precision {config.precision!r} cannot be used "
+            f"here ({str(error).splitlines()[0]}); pass others, such as 'auto' and '32-true'"
+        ) from error
+
+
 def _last_checkpoint(folder: Path) -> ModelCheckpoint:
     return ModelCheckpoint(
         folder / "checkpoints",
@@ -205,11 +225,11 @@ def _progress(shown: bool) -> list[Callback]:
 @torch.no_grad()
 def evaluate(net: nn.Module, split: Split, *, batch_size: int = 1000) -> float:
     """Return the accuracy on a split, a share in [0, 1]."""
-    device = next(net.parameters()).device
+    weight = next(net.parameters())
     was_training = net.training
     net.eval()
     right = 0
     for x, y in loader(split, batch_size):
-        right += int((net(x.to(device)).argmax(1).cpu() == y).sum())
+        right += int((net(like(x, weight)).argmax(1).cpu() == y).sum())
     net.train(was_training)
     return right / len(split)
