@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from residua.studies.evidence import interval, section
+from residua.studies.evidence import circles_section, cost_section, interval, section
 
 
 def summary(error, depth, **more):
@@ -28,3 +28,20 @@ def test_differences_are_paired_by_seed():
         in text
     )
     assert "| none | 0, 1, 2 | 5.00 % (2.00, 4.00, 9.00) | 15, 15, 15 | – |" in text
+
+
+def test_circles_report_the_rate_the_rest_and_the_depths():
+    seeds = {
+        0: summary(0.0, 15) | {"starts": 1},
+        1: summary(0.5, 15) | {"starts": 10},
+        2: summary(0.0, 4) | {"starts": 1},
+    }
+    text = circles_section({"none": seeds})
+    assert "| none | 2 of 3 | 99.5 % | 4: 1, 15: 2 | 1: 2, 10: 1 |" in text
+    assert "| – |" in circles_section({"none": {0: seeds[0]}})
+
+
+def test_cost_reports_median_and_range_of_the_rounds():
+    found = {"ratios": {"curve": [1.0, 5.0, 1.5]}, "bounds": {"curve": 2.3}}
+    text = cost_section(found | {"machine": "m", "versions": {"torch": "1"}})
+    assert "| curve | 1.50 (1.00, 5.00) | 2.3 |" in text
