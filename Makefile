@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 .PHONY: demo test lint evidence-circles evidence-digits evidence-mnist evidence bench picture clean
 
 demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show them side by side
-	rm -rf demo
+	@test ! -e demo || (to=demo-$$(date +%Y%m%d-%H%M%S); mv demo $$to; echo "kept the earlier demo as $$to")
 	$(DEMO)/bin/residua demo --out demo
 
 test: $(DEV)/ready  ## the whole test suite
@@ -42,4 +42,4 @@ $(DEV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venvs demo
+	rm -rf .venvs
