@@ -8,7 +8,7 @@ from residua.training import TrainConfig
 # Variable weights have 15 times the parameters, so a step costs more: larger batches, fewer epochs.
 _TRAIN: dict[Weights, TrainConfig] = {
     "shared": TrainConfig(epochs=16, batch_size=128, input_dropout=0.3, precision="bf16-mixed"),
-    "variable": TrainConfig(epochs=10, batch_size=256, precision="bf16-mixed"),
+    "variable": TrainConfig(epochs=10, batch_size=256, input_dropout=0.3, precision="bf16-mixed"),
 }
 CONFIGS = {
     f"{weights}-{rule}": RunConfig(
