@@ -1,4 +1,4 @@
-"""Imports go one way: errors, choices → nets, data → stack → tracing, statistics → depth → …"""
+"""Imports go one way: errors, choices → nets, data → stack → tracing, statistics → dynamics → depth …"""
 
 import ast
 import subprocess
@@ -13,6 +13,7 @@ ORDER = [
     {"nets", "data", "sources"},
     {"store", "stack"},
     {"tracing", "statistics"},
+    {"dynamics"},
     {"depth"},
     {"training"},
     {"runs"},

@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from residua.depth.curve import DepthCurve, depth_curve
     from residua.depth.plan import DepthPlan
     from residua.depth.surgery import apply, cut
+    from residua.dynamics.enumeration import enumerate_fixed_points
+    from residua.dynamics.fixed_points import FixedPoints
+    from residua.dynamics.interactions import Interactions, energy, helpers, interactions, potential
+    from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
+    from residua.dynamics.search import Search, SearchConfig, find_fixed_points
+    from residua.dynamics.stability import (
+        eigenvalues,
+        escape_time,
+        finite_depth_exponents,
+        leading_eigenvalues,
+        map_jacobian,
+        ode_jacobian,
+        state_jacobians,
+    )
     from residua.errors import InputError, MissingExtraError, ResiduaError, StackError
     from residua.nets import MLP, ResNet
     from residua.sources import Split
@@ -30,6 +44,34 @@ _HOME = {
     "depth.curve": ("DepthCurve", "depth_curve"),
     "depth.plan": ("DepthPlan",),
     "depth.surgery": ("apply", "cut"),
+    "dynamics.enumeration": ("enumerate_fixed_points",),
+    "dynamics.fixed_points": ("FixedPoints",),
+    "dynamics.interactions": (
+        "Interactions",
+        "energy",
+        "helpers",
+        "interactions",
+        "potential",
+    ),
+    "dynamics.residual_map": (
+        "ResidualMap",
+        "first_pre_activation",
+        "residual_map",
+    ),
+    "dynamics.search": (
+        "Search",
+        "SearchConfig",
+        "find_fixed_points",
+    ),
+    "dynamics.stability": (
+        "eigenvalues",
+        "escape_time",
+        "finite_depth_exponents",
+        "leading_eigenvalues",
+        "map_jacobian",
+        "ode_jacobian",
+        "state_jacobians",
+    ),
     "errors": ("InputError", "MissingExtraError", "ResiduaError", "StackError"),
     "nets": ("MLP", "ResNet"),
     "stack": ("ResidualStack", "find_stack"),
@@ -46,13 +88,18 @@ __all__ = [
     "DataSplits",
     "DepthCurve",
     "DepthPlan",
+    "FixedPoints",
     "InputError",
+    "Interactions",
     "MissingExtraError",
     "Moments",
     "NetConfig",
     "ResNet",
     "ResiduaError",
+    "ResidualMap",
     "ResidualStack",
+    "Search",
+    "SearchConfig",
     "Split",
     "StackError",
     "Statistics",
@@ -63,14 +110,29 @@ __all__ = [
     "build",
     "cut",
     "depth_curve",
+    "eigenvalues",
+    "energy",
+    "enumerate_fixed_points",
+    "escape_time",
     "evaluate",
+    "find_fixed_points",
     "find_stack",
+    "finite_depth_exponents",
+    "first_pre_activation",
     "fit",
+    "helpers",
+    "interactions",
+    "leading_eigenvalues",
     "load",
     "load_data",
     "loader",
+    "map_jacobian",
+    "ode_jacobian",
     "plan_depth",
+    "potential",
+    "residual_map",
     "save",
+    "state_jacobians",
     "trace",
 ]
 

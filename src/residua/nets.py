@@ -1,6 +1,7 @@
 """The paper's two networks: a dense residual network, and the same network without the skip."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -87,9 +88,9 @@ class _Dense(nn.Module):
         )
         self.head = nn.Linear(width, classes)
 
-    def block(self, t: int) -> nn.Module:
+    def block(self, t: int) -> Layer:
         """Return the block that maps state t to state t + 1, t = 0…T−1."""
-        return self.blocks[0 if self.shared else t]
+        return cast(Layer, self.blocks[0 if self.shared else t])
 
     def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
         """Return the logits K x(T) + c; inputs are flattened."""

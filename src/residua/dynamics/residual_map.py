@@ -1,0 +1,188 @@
+"""What the residuals of a network with shared weights obey: an exact map, and eq. 2 and 3 beside it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from residua.choices import Activation
+from residua.errors import InputError, MissingExtraError
+from residua.nets import ACTIVATIONS, ResNet
+from residua.stack import find_stack
+
+_INVERSE = {"logistic": torch.logit, "tanh": torch.atanh}
+_RANGE = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualMap:
+    """z(t+1) = z(t) + h W y(t) with y = f(z): exact for x(t) = x(t−1) + h·f(W x(t−1) + b).
+
+    z(t) = W x(t−1) + b is what layer t takes f of; the bias enters through z(1) alone. For the
+    logistic function y(t+1) = σ(logit y(t) + h W y(t)). Iterating z rather than y loses nothing where
+    y saturates.
+
+    Attributes:
+        W: weights (unit, unit); its precision and device are those of all results.
+        step_size: h. Default 1, the paper's network.
+        activation: f. Default "logistic".
+
+    Raises:
+        InputError: W is not square or not finite, or h is not a positive number.
+
+    Source: Lagzi, arXiv 2101.03009, eq. 2 and 3, of which this is the discrete form.
+    """
+
+    W: Tensor
+    step_size: float = 1.0
+    activation: Activation = "logistic"
+
+    def __post_init__(self) -> None:
+        check_weights(self.W)
+        if not 0 < self.step_size < float("inf"):
+            raise InputError(f"step_size must be a positive number, not {self.step_size}")
+        if self.activation not in ACTIVATIONS:
+            raise InputError(
+                f"activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}"
+            )
+
+    @property
+    def units(self) -> int:
+        """N."""
+        return len(self.W)
+
+    def residual(self, z: Float[Tensor, "*batch unit"]) -> Float[Tensor, "*batch unit"]:
+        """Return y = f(z)."""
+        return ACTIVATIONS[self.activation](z)
+
+    def pre_activation(self, y: Float[Tensor, "*batch unit"]) -> Float[Tensor, "*batch unit"]:
+        """Return z with f(z) = y; infinite where y is at an end of its range.
+
+        Raises:
+            InputError: f cannot be inverted, or y is outside the range of f.
+        """
+        if self.activation not in _INVERSE:
+            raise InputError(
+                f"{self.activation} residuals do not determine z; iterate z with step() instead"
+            )
+        low, high = _RANGE[self.activation]
+        if not bool(((y >= low) & (y <= high)).all()):
+            raise InputError(
+                f"residuals of a {self.activation} network lie in [{low:g}, {high:g}], and these span "
+                f"[{y.min():.4g}, {y.max():.4g}]; pass y, not z, without NaN"
+            )
+        return _INVERSE[self.activation](y)
+
+    def __call__(self, y: Float[Tensor, "*batch unit"]) -> Float[Tensor, "*batch unit"]:
+        """Return the next layer's y; 0 and 1 (for tanh −1 and 1) stay as they are."""
+        return self.residual(self.pre_activation(y) + self.step_size * (y @ self.W.T))
+
+    def step(self, z: Float[Tensor, "*batch unit"]) -> Float[Tensor, "*batch unit"]:
+        """Return the next layer's z."""
+        return z + self.step_size * self.velocity(z)
+
+    def velocity(self, z: Float[Tensor, "*batch unit"]) -> Float[Tensor, "*batch unit"]:
+        """Return ż = W f(z), the continuous-time reading (eq. 2 is ẏ = f′(z) ż)."""
+        return self.residual(z) @ self.W.T
+
+    def iterate(self, z: Float[Tensor, "*batch unit"]) -> Iterator[Float[Tensor, "*batch unit"]]:
+        """Yield z of this layer, of the next, and so on without end, keeping one at a time."""
+        while True:
+            yield z
+            z = self.step(z)
+
+    def trajectory(
+        self, z: Float[Tensor, "*batch unit"], layers: int
+    ) -> Float[Tensor, "layers *batch unit"]:
+        """Return y(1)…y(T) for T = layers, from z = z(1)."""
+        if layers < 1:
+            raise InputError(f"layers must be at least 1, not {layers}")
+        return torch.stack(
+            [self.residual(s) for s, _ in zip(self.iterate(z), range(layers), strict=False)]
+        )
+
+    def flow(
+        self,
+        z: Float[Tensor, "*batch unit"],
+        times: Float[Tensor, "times"],
+        *,
+        tolerance: float = 1e-8,
+    ) -> Float[Tensor, "times *batch unit"]:
+        """Integrate ż = W f(z) from z at times[0] and return y = f(z) at the times (dopri5).
+
+        Layer t of the network stands at time h·(t − 1).
+
+        Raises:
+            MissingExtraError: torchdiffeq is not installed.
+        """
+        try:
+            from torchdiffeq import odeint
+        except ImportError as error:
+            raise MissingExtraError("torchdiffeq", "dynamics", "ResidualMap.flow") from error
+        found: Tensor = odeint(
+            lambda _, state: self.velocity(state), z, times, rtol=tolerance, atol=tolerance
+        )
+        return self.residual(found)
+
+
+def residual_map(
+    source: nn.Module | Tensor | np.ndarray,
+    *,
+    step_size: float | None = None,
+    activation: Activation | None = None,
+    layer: int | None = None,
+) -> ResidualMap:
+    """Return the residual map of a weight matrix or of a network.
+
+    Args:
+        source: W (unit, unit), or a model that holds one residua.ResNet.
+        step_size: h; default 1, or the network's.
+        activation: f; default "logistic", or the network's.
+        layer: t from 1. With it the map is that of block t, frozen and repeated, which is all that is
+            defined for variable weights.
+
+    Raises:
+        InputError: W is not square or not finite; the model has no skip, or variable weights and no
+            layer is named, or no such layer.
+    """
+    if not isinstance(source, nn.Module):
+        W = torch.as_tensor(source)
+        return ResidualMap(W, step_size or 1.0, activation or "logistic")
+    stack = find_stack(source)
+    if not stack.branch_is_residual:
+        raise InputError("an MLP has no skip, so its layers have no residual map; pass a ResNet")
+    if layer is None and not stack.shared:
+        raise InputError(
+            f"the network has {stack.depth} different weight matrices, and no one map for its "
+            f"residuals; pass layer=1…{stack.depth} for the frozen map of one block"
+        )
+    if layer is not None and not 1 <= layer <= stack.depth:
+        raise InputError(f"the network has layers 1…{stack.depth}, not {layer}")
+    net = stack.net
+    assert isinstance(net, ResNet)
+    weight = net.block((layer or 1) - 1).linear.weight.detach()
+    return ResidualMap(weight, step_size or net.step_size, activation or net.activation)
+
+
+def first_pre_activation(
+    model: nn.Module, x: Float[Tensor, "batch ..."]
+) -> Float[Tensor, "batch unit"]:
+    """Return z(1) = W x(0) + b of a network for inputs x, where its residual map starts."""
+    stack = find_stack(model)
+    with torch.no_grad():
+        z: Tensor = stack.net.block(0).linear(stack.net.lift(x.flatten(1)))
+    return z
+
+
+def check_weights(W: Tensor) -> None:
+    """Raise InputError unless W is a square matrix of finite floating-point numbers."""
+    if W.ndim != 2 or W.shape[0] != W.shape[1] or not len(W):
+        raise InputError(f"W must be a square matrix, not of shape {tuple(W.shape)}")
+    if not W.is_floating_point():
+        raise InputError(f"W must hold floating-point numbers, not {W.dtype}; convert it first")
+    if not bool(W.isfinite().all()):
+        bad = int((~W.isfinite()).sum())
+        raise InputError(f"W holds {bad} NaN or infinite entries; pass finite weights")
