@@ -121,3 +121,23 @@ def test_the_model_keeps_its_mode_and_an_empty_loader_is_refused():
     assert net.training
     with pytest.raises(rs.InputError, match="gave no batch"):
         rs.accumulate(net, [])
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (
+            torch.tensor([0, 1, 3]),
+            "labels must be 0…2, as the head has 3 classes, and these span 0…3",
+        ),
+        (torch.tensor([0, -1, 2]), "span -1…2"),
+        (
+            torch.tensor([0.0, 1.0, 2.0]),
+            "whole numbers, one for each of the 3 samples, not torch.float32",
+        ),
+        (torch.tensor([0, 1]), r"of shape \(2,\)"),
+    ],
+)
+def test_bad_labels(labels, said):
+    with pytest.raises(rs.InputError, match=said):
+        rs.accumulate(nets(), [(torch.randn(3, 6), labels)])

@@ -151,8 +151,8 @@ class Statistics:
         )
 
 
-class _Sums:
-    """Sums of one state or residual, and of its squares, about an origin for each class.
+class ClassSums:
+    """Sums of one state or residual, and of its squares, about an origin (classes, unit).
 
     Sums about a nearby point lose no digits where the spread is far below the mean. They cost a
     matrix product with the one-hot labels each, in the model's precision, and add up in float64.
@@ -163,6 +163,14 @@ class _Sums:
         self.sum = torch.zeros_like(origin, dtype=torch.float64)
         self.square_sum = torch.zeros_like(self.sum)
 
+    def add(self, value: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a batch (batch, unit) with its labels one-hot; return its deviations and their sums."""
+        deviation = torch.addmm(value, members, self.origin, alpha=-1)
+        total = (members.T @ deviation).double()
+        self.sum += total
+        self.square_sum += members.T @ deviation.square()
+        return deviation, total
+
     def result(self, count: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and m2 (classes, unit)."""
         n = count.clamp(min=1)[:, None]
@@ -171,10 +179,31 @@ class _Sums:
         return mean, (self.square_sum - self.sum**2 / n).clamp(min=0)
 
 
-def _class_means(value: Tensor, one_hot: Tensor) -> Tensor:
+def one_hot(labels: Tensor | None, like: Tensor, classes: int) -> Tensor:
+    """Return labels one-hot (batch, classes), as `like` in kind; without labels all are one class.
+
+    Raises:
+        InputError: labels are not whole numbers 0…classes − 1, one a sample.
+    """
+    if labels is None:
+        return like.new_ones(len(like), 1)
+    if labels.is_floating_point() or labels.shape != (len(like),):
+        raise InputError(
+            f"labels must be whole numbers, one for each of the {len(like)} samples, not {labels.dtype} "
+            f"of shape {tuple(labels.shape)}"
+        )
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise InputError(
+            f"labels must be 0…{classes - 1}, as the head has {classes} classes, and these span "
+            f"{int(labels.min())}…{int(labels.max())}"
+        )
+    return like.new_zeros(len(like), classes).scatter_(1, labels.to(like.device).long()[:, None], 1)
+
+
+def class_means(value: Tensor, members: Tensor) -> Tensor:
     """Return the mean of each class in a batch; that of the whole batch for a class it lacks."""
-    count = one_hot.sum(0)[:, None]
-    mean = one_hot.T @ value / count.clamp(min=1)
+    count = members.sum(0)[:, None]
+    mean = members.T @ value / count.clamp(min=1)
     return torch.where(count > 0, mean, value.mean(0, keepdim=True))
 
 
@@ -183,8 +212,8 @@ class StatisticsConsumer:
 
     def __init__(self, stack: ResidualStack):
         self.stack = stack
-        self.states: list[_Sums] = []
-        self.residuals: list[_Sums] = []
+        self.states: list[ClassSums] = []
+        self.residuals: list[ClassSums] = []
         self.settle = torch.zeros(stack.depth, dtype=torch.float64)
         self.magnitude = torch.zeros(stack.depth, dtype=torch.float64)
         self.count = torch.zeros(1, dtype=torch.float64)
@@ -197,7 +226,7 @@ class StatisticsConsumer:
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
         """Add one layer's state and residual."""
         if t == 1:
-            self.one_hot = self._one_hot(before)
+            self.members = one_hot(self.labels, before, self.stack.head.out_features)
             self._first_state(before)
         y = after - before
         self._moments_of(t, y)
@@ -209,39 +238,25 @@ class StatisticsConsumer:
 
     def _first_state(self, x: Tensor) -> None:
         if not self.states:
-            self.states.append(_Sums(_class_means(x, self.one_hot)))
-        sums = self.states[0]
-        self.deviation = torch.addmm(x, self.one_hot, sums.origin, alpha=-1)
-        self.deviation_sum = (self.one_hot.T @ self.deviation).double()
-        sums.sum += self.deviation_sum
-        sums.square_sum += self.one_hot.T @ self.deviation.square()
+            self.states.append(ClassSums(class_means(x, self.members)))
+        self.deviation, self.deviation_sum = self.states[0].add(x, self.members)
 
     def _moments_of(self, t: int, y: Tensor) -> None:
         """Add y_t, and x_t by x_t = x_{t−1} + y_t, which holds for origins and sums alike."""
         if len(self.states) == t:
-            self.residuals.append(_Sums(_class_means(y, self.one_hot)))
-            self.states.append(_Sums(self.states[-1].origin + self.residuals[-1].origin))
+            self.residuals.append(ClassSums(class_means(y, self.members)))
+            self.states.append(ClassSums(self.states[-1].origin + self.residuals[-1].origin))
         state, residual = self.states[t], self.residuals[t - 1]
-        deviation = torch.addmm(y, self.one_hot, residual.origin, alpha=-1)
-        total = (self.one_hot.T @ deviation).double()
-        residual.sum += total
+        deviation, total = residual.add(y, self.members)
         self.deviation_sum += total
         state.sum += self.deviation_sum
         self.deviation += deviation
-        residual.square_sum += self.one_hot.T @ deviation.square_()
-        state.square_sum += self.one_hot.T @ torch.square(self.deviation, out=deviation)
+        state.square_sum += self.members.T @ torch.square(self.deviation, out=deviation)
 
     def end(self, logits: Tensor) -> None:
         """Count the batch's samples."""
-        self.count = self.count + self.one_hot.sum(0).double().cpu()
+        self.count = self.count + self.members.sum(0).double().cpu()
         self.previous = None
-
-    def _one_hot(self, like: Tensor) -> Tensor:
-        if self.labels is None:
-            return like.new_ones(len(like), 1)
-        classes = self.stack.head.out_features
-        one_hot = like.new_zeros(len(like), classes)
-        return one_hot.scatter_(1, self.labels.to(like.device)[:, None], 1)
 
     def result(self) -> Statistics:
         """Return the statistics of all batches so far."""
@@ -253,7 +268,7 @@ class StatisticsConsumer:
             self.magnitude.numpy().copy(),
         )
 
-    def _moments(self, running: list[_Sums]) -> Moments:
+    def _moments(self, running: list[ClassSums]) -> Moments:
         pairs = [r.result(self.count.to(r.sum.device)) for r in running]
         mean, m2 = (np.stack([p[i].numpy(force=True) for p in pairs]) for i in (0, 1))
         return Moments(self.count.numpy().copy(), mean, m2)
