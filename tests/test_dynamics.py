@@ -21,6 +21,7 @@ from problems import (
 )
 from residua.dynamics.enumeration import enumerate_fixed_points
 from residua.dynamics.interactions import energy, helpers, interactions, potential
+from residua.dynamics.prolonged import prolong
 from residua.dynamics.residual_map import first_pre_activation, residual_map
 from residua.dynamics.search import SearchConfig, find_fixed_points
 from residua.dynamics.stability import (
@@ -288,6 +289,57 @@ def test_escape_from_a_saddle_takes_as_long_as_said():
     assert escape_time(found.multipliers)[index_of(found, (1.0, 0.0))] == math.inf
 
 
+@pytest.mark.parametrize("activation", ["logistic", "tanh"])
+def test_a_prolonged_network_is_a_deep_one(activation):
+    """Run on from 3 layers, measured in two batches, against the trace of the same net at 30."""
+    net = rs.ResNet(6, 8, 3, depth=3, activation=activation, step_size=0.5).double()
+    x = torch.randn(50, 6, dtype=torch.float64)
+    labels = torch.arange(50) % 3
+    long = prolong(
+        net, [(x[:20], labels[:20]), (x[20:], labels[20:])], 30, at=[1, 2, 7, 30]
+    ).to_dataset()
+    net.depth = 30
+    y = rs.trace(net, x).residuals.detach()[[0, 1, 6, 29]].numpy() / 0.5
+    before = rs.trace(net, x).residuals.detach()[[0, 5, 28]].numpy() / 0.5
+    by_class = np.stack([y[:, labels == c].mean(1) for c in range(3)], 1)
+    np.testing.assert_allclose(long.residual_mean, by_class, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(long.spread, y.std(1).mean(1), rtol=1e-10)
+    np.testing.assert_allclose(
+        long.settle_distance[1:], np.abs(y[1:] - before).mean((1, 2)), rtol=1e-9, atol=1e-14
+    )
+    assert np.isnan(long.settle_distance[0])
+    np.testing.assert_allclose(long.at_zero, (y < 0.01).mean((1, 2)))
+    within = np.sqrt(
+        sum(
+            ((y[:, labels == c] - y[:, labels == c].mean(1, keepdims=True)) ** 2).sum(1)
+            for c in range(3)
+        )
+        / 50
+    )
+    np.testing.assert_allclose(long.spread_within, within.mean(1), rtol=1e-9)
+
+
+def test_the_frozen_block_is_prolonged_from_the_state_it_sees():
+    net = rs.ResNet(4, 5, 2, depth=3, weights="variable").double()
+    x = torch.randn(7, 4, dtype=torch.float64)
+    found = prolong(net, [x], 1, layer=3).moments.mean[0, 0]
+    np.testing.assert_allclose(found, rs.trace(net, x).residuals[2].detach().mean(0), rtol=1e-10)
+
+
+def test_a_slow_decay_is_not_declared_settled():
+    net = rs.ResNet(2, 2, 2).double()
+    x = torch.zeros(1, 2, dtype=torch.float64)
+    with torch.no_grad():
+        net.blocks[0].linear.weight.copy_(SLOW_DECAY)
+        net.blocks[0].linear.bias.zero_()
+    long = prolong(net, [x], 2000)
+    assert long.settle_distance[-1] < 1e-6
+    assert long.settled() is None
+    with torch.no_grad():
+        net.blocks[0].linear.weight.zero_()
+    assert prolong(net, [x], 5, at=[1, 2, 5]).settled() == 2
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -316,6 +368,11 @@ def test_escape_from_a_saddle_takes_as_long_as_said():
         (lambda: find_fixed_points(drift, matrix([[math.inf]])), "1 starts hold NaN"),
         (lambda: find_fixed_points(lambda y: y[:, :1], TWO_UNITS), "keeps the shape"),
         (lambda: SearchConfig(tolerance=0.0), "tolerance must be above 0"),
+        (
+            lambda: prolong(rs.ResNet(2, 3, 2), [torch.zeros(1, 2)], 5, at=[1, 9]),
+            "must be in 1…5, not 1…9",
+        ),
+        (lambda: prolong(rs.ResNet(2, 3, 2), [], 5), "gave no batch"),
         (lambda: finite_depth_exponents([]), "at least one layer"),
         (lambda: leading_eigenvalues(drift, torch.zeros(4), 3), r"count must be 1…2 for 4 units"),
     ],

@@ -167,13 +167,16 @@ def residual_map(
     return ResidualMap(weight, step_size or net.step_size, activation or net.activation)
 
 
+@torch.no_grad()
 def first_pre_activation(
-    model: nn.Module, x: Float[Tensor, "batch ..."]
+    model: nn.Module, x: Float[Tensor, "batch ..."], *, layer: int = 1
 ) -> Float[Tensor, "batch unit"]:
-    """Return z(1) = W x(0) + b of a network for inputs x, where its residual map starts."""
-    stack = find_stack(model)
-    with torch.no_grad():
-        z: Tensor = stack.net.block(0).linear(stack.net.lift(x.flatten(1)))
+    """Return z(t) = W_t x(t−1) + b_t of layer t for inputs x; at t = 1 the residual map starts."""
+    net = find_stack(model).net
+    state = net.lift(x.flatten(1))
+    for t in range(layer - 1):
+        state = net.block(t)(state)
+    z: Tensor = net.block(layer - 1).linear(state)
     return z
 
 

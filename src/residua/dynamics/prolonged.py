@@ -1,0 +1,179 @@
+"""The network run on for many more layers than it was trained with, without storing them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
+from residua.errors import InputError
+from residua.stack import find_stack, like
+from residua.statistics import ClassSums, Moments, class_means, one_hot
+
+# A logistic unit within this of 0 or 1 counts as saturated.
+SATURATED = 0.01
+
+
+@dataclass(frozen=True)
+class Prolonged:
+    """Residuals of a prolonged network, at the layers where they were measured.
+
+    Attributes:
+        layers: the layers measured, from 1, ascending.
+        moments: of y, per measured layer, class and unit.
+        settle_distance: mean over units and samples of abs(y_t − y_{t−1}); NaN for layer 1.
+        moved: the same from the measured layer before; NaN for the first.
+        magnitude: mean over units and samples of abs(y_t).
+        at_zero: share of residuals below 0.01.
+        at_one: share of residuals above 0.99.
+    """
+
+    layers: Int[np.ndarray, "measured"]
+    moments: Moments
+    settle_distance: Float[np.ndarray, "measured"]
+    moved: Float[np.ndarray, "measured"]
+    magnitude: Float[np.ndarray, "measured"]
+    at_zero: Float[np.ndarray, "measured"]
+    at_one: Float[np.ndarray, "measured"]
+
+    @property
+    def spread(self) -> Float[np.ndarray, "measured"]:
+        """Mean over units of the standard deviation over all samples."""
+        return np.asarray(self.moments.pooled().std.mean((1, 2)))
+
+    @property
+    def spread_within(self) -> Float[np.ndarray, "measured"]:
+        """Mean over units of the standard deviation over the samples of a class, pooled over classes."""
+        variance = self.moments.m2.sum(1) / self.moments.count.sum()
+        return np.asarray(np.sqrt(variance).mean(1))
+
+    def settled(self, threshold: float = 0.01) -> int | None:
+        """Return the first measured layer from which on moved / magnitude stays below a threshold.
+
+        A small step from layer to layer alone is not convergence: with W = −2, y falls like 1/(2t),
+        and between layers a fifth apart still by a fifth.
+        """
+        moving = np.flatnonzero(~(self.moved < threshold * self.magnitude))
+        after = 0 if not len(moving) else int(moving[-1]) + 1
+        return int(self.layers[after]) if after < len(self.layers) else None
+
+    def to_dataset(self, classes: Sequence[str] | None = None) -> xr.Dataset:
+        """Return labelled arrays with the dimensions layer (those measured), class and unit."""
+        per_layer = (
+            "settle_distance",
+            "moved",
+            "magnitude",
+            "at_zero",
+            "at_one",
+            "spread",
+            "spread_within",
+        )
+        by_class = ("layer", "class", "unit")
+        return xr.Dataset(
+            {name: ("layer", getattr(self, name)) for name in per_layer}
+            | {
+                "residual_mean": (by_class, self.moments.mean),
+                "residual_std": (by_class, self.moments.std),
+            },
+            coords={
+                "layer": self.layers,
+                "class": list(classes or map(str, range(len(self.moments.count)))),
+            },
+        )
+
+
+def measured_layers(layers: int, count: int = 40) -> list[int]:
+    """Return about `count` layers from 1 to `layers`, evenly spaced in their logarithm."""
+    if layers < 1 or count < 2:
+        raise InputError(
+            f"layers must be at least 1 and count at least 2, not {layers} and {count}"
+        )
+    spaced = np.geomspace(1, layers, count).round().astype(int)
+    return sorted(set(map(int, spaced)))
+
+
+@torch.no_grad()
+def prolong(
+    model: nn.Module,
+    batches: Iterable[Any],
+    layers: int = 1000,
+    *,
+    at: Sequence[int] | None = None,
+    layer: int | None = None,
+) -> Prolonged:
+    """Run a network's residual map for many layers and measure the residuals at some of them.
+
+    Args:
+        model: a model with one ResNet; with variable weights name the layer whose block is repeated.
+        batches: yields x or (x, labels); each batch runs to the end before the next, so memory does
+            not depend on the number of layers or of batches.
+        layers: how many.
+        at: the layers to measure; default about 40 of them, evenly spaced in their logarithm.
+        layer: the block that is repeated, from 1; the batch first passes the blocks before it.
+
+    Raises:
+        InputError: as :func:`residual_map`; no batch; a layer to measure that is not run.
+
+    Source: Lagzi, arXiv 2101.03009, the network of 1000 layers.
+    """
+    stack = find_stack(model)
+    where = sorted(set(at or measured_layers(layers)))
+    if not 1 <= where[0] <= where[-1] <= layers:
+        raise InputError(f"layers to measure must be in 1…{layers}, not {where[0]}…{where[-1]}")
+    measure = _Measure(residual_map(model, layer=layer), where, stack.head.out_features)
+    for batch in batches:
+        x, labels = batch if isinstance(batch, tuple | list) else (batch, None)
+        start = first_pre_activation(model, like(x, stack.head.weight), layer=layer or 1)
+        measure.add(start, labels)
+    if not int(measure.count.sum()):
+        raise InputError("the data loader gave no batch; pass one with at least one sample")
+    return measure.result()
+
+
+class _Measure:
+    """Runs batches through a map and sums up what is measured."""
+
+    def __init__(self, residuals: ResidualMap, at: list[int], classes: int):
+        self.residuals, self.at, self.classes = residuals, at, classes
+        self.sums: list[ClassSums] = []
+        self.totals = torch.zeros(5, len(at), dtype=torch.float64)
+        self.count = torch.zeros(1, dtype=torch.float64)
+
+    def add(self, z: Tensor, labels: Tensor | None) -> None:
+        members = one_hot(labels, z, self.classes)
+        wanted = {t: k for k, t in enumerate(self.at)}
+        W, h, z = self.residuals.W.T, self.residuals.step_size, z.clone()
+        y = self.residuals.residual(z)
+        last: Tensor | None = None
+        measured: Tensor | None = None
+        for t in range(1, self.at[-1] + 1):
+            if t in wanted:
+                self._measure(wanted[t], y, (last, measured), members)
+                measured = y
+            if t < self.at[-1]:
+                z.addmm_(y, W, alpha=h)
+                last = y if t + 1 in wanted else None
+                y = self.residuals.residual(z)
+        self.count = self.count + members.sum(0).double().cpu()
+
+    def _measure(
+        self, k: int, y: Tensor, earlier: tuple[Tensor | None, Tensor | None], members: Tensor
+    ) -> None:
+        if len(self.sums) == k:
+            self.sums.append(ClassSums(class_means(y, members)))
+        self.sums[k].add(y, members)
+        moved = [float("nan") if e is None else float((y - e).abs().sum()) for e in earlier]
+        low, high = (y < SATURATED).sum(), (y > 1 - SATURATED).sum()
+        row = [*moved, float(y.abs().sum()), float(low), float(high)]
+        self.totals[:, k] += torch.tensor(row, dtype=torch.float64)
+
+    def result(self) -> Prolonged:
+        pairs = [s.result(self.count.to(s.sum.device)) for s in self.sums]
+        mean, m2 = (np.stack([p[i].numpy(force=True) for p in pairs]) for i in (0, 1))
+        rows = self.totals.numpy() / (float(self.count.sum()) * self.residuals.units)
+        return Prolonged(np.array(self.at), Moments(self.count.numpy(), mean, m2), *rows)
