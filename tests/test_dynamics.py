@@ -33,6 +33,7 @@ from residua.dynamics.stability import (
     ode_jacobian,
     state_jacobians,
 )
+from residua.dynamics.sweep import critical_step_size, stability_sweep
 
 
 def generic(n, seed, scale=1.0):
@@ -385,3 +386,25 @@ def test_bad_input(call, said):
 def test_the_frozen_map_of_one_block():
     net = rs.ResNet(2, 3, 2, weights="variable")
     assert torch.equal(residual_map(net, layer=4).W, net.blocks[3].linear.weight)
+
+
+def test_a_free_unit_overshoots_beyond_its_critical_step():
+    """W = [[−a, b], [0, 1]], unit 1 at 1: y_0 = b/a is free with λ = −a y_0 (1 − y_0), h* = 2/abs(λ)."""
+    W = matrix([[-4.0, 2.0], [0.0, 1.0]])
+    point = matrix([0.5, 1.0])
+    critical = critical_step_size(W, point)
+    assert critical == pytest.approx(2 / (4 * 0.25))
+    swept = stability_sweep(W, point[None], [0.5 * critical, 0.99 * critical, 1.01 * critical])
+    assert swept.stable.values.ravel().tolist() == [True, True, False]
+    assert swept.ode_stable.values.all()
+    # The map does it: nearby starts return below the critical step, and fall into period two above.
+    for h, returns in ((0.9 * critical, True), (1.1 * critical, False)):
+        y = residual_map(W, step_size=h).trajectory(matrix([[0.1, 8.0]]), 400)[-2:, 0, 0]
+        assert (abs(y[1] - 0.5) < 1e-6) == returns
+        assert (abs(y[1] - y[0]) < 1e-6) == returns
+    assert stability_sweep(W, point[None], [1.01 * critical], over="gain").stable.item() is False
+    assert math.isnan(critical_step_size(W, matrix([0.0, 1.0])))  # unit 0 is driven away from 0
+    assert math.isnan(critical_step_size(W, matrix([1.0, 0.0])))
+    assert critical_step_size(TWO_UNITS, matrix([1.0, 0.0])) == math.inf
+    with pytest.raises(rs.InputError, match=r"positive numbers, at least one, not \[-1.0\]"):
+        stability_sweep(W, point[None], [-1.0])
