@@ -97,8 +97,12 @@ def test_merging_two_parts_is_the_whole():
     ).to_dataset()
     for name in whole.data_vars:
         np.testing.assert_allclose(merged[name], whole[name], rtol=1e-10, atol=1e-14, err_msg=name)
-    with pytest.raises(rs.InputError, match="different stacks cannot be merged"):
+    with pytest.raises(rs.InputError, match="different stacks, or with and without"):
         rs.accumulate(net, [x]) + rs.accumulate(rs.ResNet(6, 8, 3, depth=2).double(), [x])
+    with pytest.raises(
+        rs.InputError, match=r"cannot be merged: .* are \(6, 3, 8\) and \(6, 1, 8\)"
+    ):
+        rs.accumulate(net, [(x, y)]) + rs.accumulate(net, [x])
 
 
 def test_a_tiny_spread_survives_float32():
@@ -112,6 +116,23 @@ def test_a_tiny_spread_survives_float32():
     reference = rs.accumulate(copy.deepcopy(net).double(), [(x.double(), y)])
     assert reference.spread.max() < 1e-3
     np.testing.assert_allclose(got.spread, reference.spread, rtol=0.02)
+
+
+def test_far_classes_one_after_the_other_keep_their_tiny_spread():
+    """Batches of one class each, means 4 apart, spread 1e-4: a common origin would lose it."""
+    net = rs.ResNet(6, 8, 3, depth=3)
+    y = torch.arange(600) // 200
+    x = 4.0 * y[:, None] + 1e-4 * torch.randn(600, 6)
+    got = rs.accumulate(net, zip(x.split(100), y.split(100), strict=True))
+    reference = rs.accumulate(copy.deepcopy(net).double(), [(x.double(), y)])
+    np.testing.assert_allclose(got.states.std, reference.states.std, rtol=0.02, atol=1e-9)
+    # Residuals are differences of float32 states near 8, rounded to 5e-7.
+    np.testing.assert_allclose(got.residuals.std, reference.residuals.std, rtol=0.02, atol=5e-7)
+
+
+def test_an_empty_batch_counts_for_nothing():
+    net, x = nets(), torch.randn(4, 6)
+    assert np.array_equal(rs.accumulate(net, [x[:0], x]).spread, rs.accumulate(net, [x]).spread)
 
 
 def test_the_model_keeps_its_mode_and_an_empty_loader_is_refused():
@@ -136,6 +157,7 @@ def test_the_model_keeps_its_mode_and_an_empty_loader_is_refused():
             "whole numbers, one for each of the 3 samples, not torch.float32",
         ),
         (torch.tensor([0, 1]), r"of shape \(2,\)"),
+        ({"y": 1}, r"x or \(x, labels\), tensors or arrays, not \(Tensor, dict\)"),
     ],
 )
 def test_bad_labels(labels, said):

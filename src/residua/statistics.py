@@ -82,10 +82,12 @@ class Statistics:
 
     def __add__(self, other: "Statistics") -> "Statistics":
         """Merge the statistics of two parts of a data set (two processes, say)."""
-        if self.names != other.names:
+        mine, others = (s.states.mean.shape for s in (self, other))
+        if self.names != other.names or mine != others:
             raise InputError(
-                f"statistics of different stacks cannot be merged: {len(self.names)} and "
-                f"{len(other.names)} layers; accumulate both on one model"
+                "statistics of different stacks, or with and without classes, cannot be merged: "
+                f"(states, classes, units) are {mine} and {others}; accumulate both on one model "
+                "from the same kind of batches"
             )
         parts = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)[1:]}
         return Statistics(self.names, **parts)
@@ -158,10 +160,14 @@ class ClassSums:
     matrix product with the one-hot labels each, in the model's precision, and add up in float64.
     """
 
-    def __init__(self, origin: Tensor):
-        self.origin = origin
-        self.sum = torch.zeros_like(origin, dtype=torch.float64)
+    def __init__(self, classes: int, like: Tensor):
+        self.origin = like.new_zeros(classes, like.shape[1])
+        self.sum = torch.zeros_like(self.origin, dtype=torch.float64)
         self.square_sum = torch.zeros_like(self.sum)
+
+    def centre(self, fresh: Tensor, origin: Tensor) -> None:
+        """Set the origins of classes (a mask) that no batch before had; their sums are still 0."""
+        self.origin = torch.where(fresh[:, None], origin, self.origin)
 
     def add(self, value: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
         """Add a batch (batch, unit) with its labels one-hot; return its deviations and their sums."""
@@ -180,31 +186,15 @@ class ClassSums:
 
 
 def one_hot(labels: Tensor | None, like: Tensor, classes: int) -> Tensor:
-    """Return labels one-hot (batch, classes), as `like` in kind; without labels all are one class.
-
-    Raises:
-        InputError: labels are not whole numbers 0…classes − 1, one a sample.
-    """
+    """Return labels one-hot (batch, classes), as `like` in kind; without labels all are one class."""
     if labels is None:
         return like.new_ones(len(like), 1)
-    if labels.is_floating_point() or labels.shape != (len(like),):
-        raise InputError(
-            f"labels must be whole numbers, one for each of the {len(like)} samples, not {labels.dtype} "
-            f"of shape {tuple(labels.shape)}"
-        )
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise InputError(
-            f"labels must be 0…{classes - 1}, as the head has {classes} classes, and these span "
-            f"{int(labels.min())}…{int(labels.max())}"
-        )
-    return like.new_zeros(len(like), classes).scatter_(1, labels.to(like.device).long()[:, None], 1)
+    return like.new_zeros(len(like), classes).scatter_(1, labels.to(like.device)[:, None], 1)
 
 
 def class_means(value: Tensor, members: Tensor) -> Tensor:
-    """Return the mean of each class in a batch; that of the whole batch for a class it lacks."""
-    count = members.sum(0)[:, None]
-    mean = members.T @ value / count.clamp(min=1)
-    return torch.where(count > 0, mean, value.mean(0, keepdim=True))
+    """Return the mean of each class in a batch; 0 for a class that it lacks."""
+    return members.T @ value / members.sum(0).clamp(min=1)[:, None]
 
 
 class StatisticsConsumer:
@@ -216,7 +206,7 @@ class StatisticsConsumer:
         self.residuals: list[ClassSums] = []
         self.settle = torch.zeros(stack.depth, dtype=torch.float64)
         self.magnitude = torch.zeros(stack.depth, dtype=torch.float64)
-        self.count = torch.zeros(1, dtype=torch.float64)
+        self.count: Tensor | None = None
         self.previous: Tensor | None = None
 
     def begin(self, labels: Tensor | None) -> None:
@@ -226,7 +216,6 @@ class StatisticsConsumer:
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
         """Add one layer's state and residual."""
         if t == 1:
-            self.members = one_hot(self.labels, before, self.stack.head.out_features)
             self._first_state(before)
         y = after - before
         self._moments_of(t, y)
@@ -237,16 +226,26 @@ class StatisticsConsumer:
         self.previous = y
 
     def _first_state(self, x: Tensor) -> None:
-        if not self.states:
-            self.states.append(ClassSums(class_means(x, self.members)))
+        self.members = one_hot(self.labels, x, self.stack.head.out_features)
+        size = self.members.sum(0)
+        if self.count is None:
+            classes = self.members.shape[1]
+            self.count = torch.zeros(classes, dtype=torch.float64, device=x.device)
+            self.states = [ClassSums(classes, x) for _ in range(self.stack.depth + 1)]
+            self.residuals = [ClassSums(classes, x) for _ in range(self.stack.depth)]
+        self.fresh = (self.count == 0) & (size > 0)
+        self.any_fresh = bool(self.fresh.any())
+        self.count += size
+        if self.any_fresh:
+            self.states[0].centre(self.fresh, class_means(x, self.members))
         self.deviation, self.deviation_sum = self.states[0].add(x, self.members)
 
     def _moments_of(self, t: int, y: Tensor) -> None:
         """Add y_t, and x_t by x_t = x_{t−1} + y_t, which holds for origins and sums alike."""
-        if len(self.states) == t:
-            self.residuals.append(ClassSums(class_means(y, self.members)))
-            self.states.append(ClassSums(self.states[-1].origin + self.residuals[-1].origin))
         state, residual = self.states[t], self.residuals[t - 1]
+        if self.any_fresh:
+            residual.centre(self.fresh, class_means(y, self.members))
+            state.centre(self.fresh, self.states[t - 1].origin + residual.origin)
         deviation, total = residual.add(y, self.members)
         self.deviation_sum += total
         state.sum += self.deviation_sum
@@ -254,8 +253,7 @@ class StatisticsConsumer:
         state.square_sum += self.members.T @ torch.square(self.deviation, out=deviation)
 
     def end(self, logits: Tensor) -> None:
-        """Count the batch's samples."""
-        self.count = self.count + self.members.sum(0).double().cpu()
+        """Finish the batch."""
         self.previous = None
 
     def result(self) -> Statistics:
@@ -269,9 +267,38 @@ class StatisticsConsumer:
         )
 
     def _moments(self, running: list[ClassSums]) -> Moments:
-        pairs = [r.result(self.count.to(r.sum.device)) for r in running]
+        assert self.count is not None  # stream refuses to end without a batch
+        pairs = [r.result(self.count) for r in running]
         mean, m2 = (np.stack([p[i].numpy(force=True) for p in pairs]) for i in (0, 1))
-        return Moments(self.count.numpy().copy(), mean, m2)
+        return Moments(self.count.numpy(force=True).copy(), mean, m2)
+
+
+def unpack(batch: Any, classes: int) -> tuple[Tensor, Tensor | None]:
+    """Return x and labels of a batch, x or (x, labels).
+
+    Raises:
+        InputError: the batch is something else, or labels are not whole numbers 0…classes − 1, one
+            a sample.
+    """
+    parts = batch if isinstance(batch, tuple | list) else (batch,)
+    if not 1 <= len(parts) <= 2 or not all(isinstance(p, Tensor | np.ndarray) for p in parts):
+        kind = ", ".join(type(p).__name__ for p in parts)
+        raise InputError(f"a batch must be x or (x, labels), tensors or arrays, not ({kind})")
+    x = torch.as_tensor(parts[0])
+    if len(parts) == 1:
+        return x, None
+    labels = torch.as_tensor(parts[1])
+    if labels.is_floating_point() or labels.is_complex() or labels.shape != (len(x),):
+        raise InputError(
+            f"labels must be whole numbers, one for each of the {len(x)} samples, not {labels.dtype} "
+            f"of shape {tuple(labels.shape)}"
+        )
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise InputError(
+            f"labels must be 0…{classes - 1}, as the head has {classes} classes, and these span "
+            f"{int(labels.min())}…{int(labels.max())}"
+        )
+    return x, labels.long()
 
 
 @torch.no_grad()
@@ -283,13 +310,13 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
     float32, since sums in half precision would lose too much.
 
     Raises:
-        InputError: there is no batch.
+        InputError: there is no batch, or one is not as :func:`unpack` wants it.
     """
     model = stack.model
     wide = torch.promote_types(stack.head.weight.dtype, torch.float32)
     was_training = model.training
     model.eval()
-    seen = 0
+    seen, labelled = 0, False
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:
         before, after = before.to(wide), after.to(wide)
@@ -298,7 +325,12 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
 
     try:
         for batch in batches:
-            x, labels = batch if isinstance(batch, tuple | list) else (batch, None)
+            x, labels = unpack(batch, stack.head.out_features)
+            if not len(x):
+                continue
+            if seen and labelled != (labels is not None):
+                raise InputError("some batches have labels and others have none; pass one kind")
+            labelled = labels is not None
             for consumer in consumers:
                 consumer.begin(labels)
             with stack.watch(visit):
@@ -324,7 +356,7 @@ def accumulate(model: nn.Module, batches: Iterable[Any]) -> Statistics:
 
     Raises:
         StackError: no residual stack was found.
-        InputError: no batch came.
+        InputError: no batch came, or labels do not fit.
     """
     stack = find_stack(model)
     consumer = StatisticsConsumer(stack)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
 from residua.errors import InputError
 from residua.stack import find_stack, like
-from residua.statistics import ClassSums, Moments, class_means, one_hot
+from residua.statistics import ClassSums, Moments, class_means, one_hot, unpack
 
 # A logistic unit within this of 0 or 1 counts as saturated.
 SATURATED = 0.01
@@ -117,7 +117,8 @@ def prolong(
         layer: the block that is repeated, from 1; the batch first passes the blocks before it.
 
     Raises:
-        InputError: as :func:`residual_map`; no batch; a layer to measure that is not run.
+        InputError: as :func:`residual_map`; no batch, or labels that do not fit; a layer to
+            measure that is not run.
 
     Source: Lagzi, arXiv 2101.03009, the network of 1000 layers.
     """
@@ -127,10 +128,10 @@ def prolong(
         raise InputError(f"layers to measure must be in 1…{layers}, not {where[0]}…{where[-1]}")
     measure = _Measure(residual_map(model, layer=layer), where, stack.head.out_features)
     for batch in batches:
-        x, labels = batch if isinstance(batch, tuple | list) else (batch, None)
+        x, labels = unpack(batch, stack.head.out_features)
         start = first_pre_activation(model, like(x, stack.head.weight), layer=layer or 1)
         measure.add(start, labels)
-    if not int(measure.count.sum()):
+    if measure.count is None or not bool(measure.count.any()):
         raise InputError("the data loader gave no batch; pass one with at least one sample")
     return measure.result()
 
@@ -142,10 +143,17 @@ class _Measure:
         self.residuals, self.at, self.classes = residuals, at, classes
         self.sums: list[ClassSums] = []
         self.totals = torch.zeros(5, len(at), dtype=torch.float64)
-        self.count = torch.zeros(1, dtype=torch.float64)
+        self.count: Tensor | None = None
 
     def add(self, z: Tensor, labels: Tensor | None) -> None:
         members = one_hot(labels, z, self.classes)
+        if self.count is None:
+            classes = members.shape[1]
+            self.count = torch.zeros(classes, dtype=torch.float64, device=z.device)
+            self.sums = [ClassSums(classes, z) for _ in self.at]
+        size = members.sum(0)
+        self.fresh = (self.count == 0) & (size > 0)
+        self.count += size
         wanted = {t: k for k, t in enumerate(self.at)}
         W, h, z = self.residuals.W.T, self.residuals.step_size, z.clone()
         y = self.residuals.residual(z)
@@ -159,13 +167,12 @@ class _Measure:
                 z.addmm_(y, W, alpha=h)
                 last = y if t + 1 in wanted else None
                 y = self.residuals.residual(z)
-        self.count = self.count + members.sum(0).double().cpu()
 
     def _measure(
         self, k: int, y: Tensor, earlier: tuple[Tensor | None, Tensor | None], members: Tensor
     ) -> None:
-        if len(self.sums) == k:
-            self.sums.append(ClassSums(class_means(y, members)))
+        if bool(self.fresh.any()):
+            self.sums[k].centre(self.fresh, class_means(y, members))
         self.sums[k].add(y, members)
         moved = [float("nan") if e is None else float((y - e).abs().sum()) for e in earlier]
         low, high = (y < SATURATED).sum(), (y > 1 - SATURATED).sum()
@@ -173,7 +180,8 @@ class _Measure:
         self.totals[:, k] += torch.tensor(row, dtype=torch.float64)
 
     def result(self) -> Prolonged:
-        pairs = [s.result(self.count.to(s.sum.device)) for s in self.sums]
+        assert self.count is not None
+        pairs = [s.result(self.count) for s in self.sums]
         mean, m2 = (np.stack([p[i].numpy(force=True) for p in pairs]) for i in (0, 1))
         rows = self.totals.numpy() / (float(self.count.sum()) * self.residuals.units)
-        return Prolonged(np.array(self.at), Moments(self.count.numpy(), mean, m2), *rows)
+        return Prolonged(np.array(self.at), Moments(self.count.numpy(force=True), mean, m2), *rows)
