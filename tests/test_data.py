@@ -100,7 +100,13 @@ Y = np.arange(40) % 2
         (None, Y[:9], "x has 40 samples and y has shape"),
         (np.zeros((0, 3)), np.zeros(0, int), "is empty"),
         (None, (np.arange(40) > 37).astype(int), "a class has 2 samples; pass at least 5"),
-        (np.full((40, 1), "a"), Y, "pass numbers"),
+        (np.full((40, 1), "a"), Y, "pass real numbers"),
+        (np.full((40, 1), 1j), Y, "x has the type complex128; pass real numbers"),
+        (np.full((40, 1), 1e300), Y, "values up to 1e.300 in size, which float32 cannot"),
+        (np.zeros(40), Y, r"x has the shape \(40,\); pass \(samples, ...\)"),
+        (np.zeros(()), Y, "is empty"),
+        (None, Y - 1, "the label -1 is out of range"),
+        (None, Y.astype(float) * 1e300, r"the label 1e.300 is out of range"),
     ],
 )
 def test_bad_npz(tmp_path, x, y, said):

@@ -6,6 +6,7 @@ import torch
 
 import residua as rs
 from residua.depth.curve import AffineHead
+from residua.depth.surgery import resize
 
 
 def net_of(weights="shared", depth=5, **options):
@@ -206,3 +207,54 @@ def test_refused_cuts_leave_the_model_whole():
     unchanged(
         shared, lambda: rs.cut(shared, plan_for(shared, (1, 3))), "only layers at the end can go"
     )
+
+
+def test_the_input_is_no_candidate_of_one_standard_error():
+    """A network whose input is classified best keeps its best layer, not the first."""
+    loss = np.array([0.10, 0.50, 0.20, 0.13])
+    curve = rs.DepthCurve("logits", loss, np.full(4, 0.01), loss, loss, (), ("1", "2", "3"))
+    plan = rs.plan_depth(curve)
+    assert plan.keep == (1, 2, 3)
+    assert "of the best, 0.1300 after layer 3" in plan.reason
+
+
+def test_a_target_that_is_neither_is_refused():
+    with pytest.raises(rs.InputError, match="target must be 'logits' or 'labels', not 'label'"):
+        rs.depth_curve(net_of(), [], [], target="label")
+
+
+def test_scores_can_be_taken_elsewhere_than_the_ridge():
+    """The ridge comes from the held-out batches, loss and accuracy from the batches to score."""
+    model = net_of()
+    x, y = torch.randn(90, 6, dtype=torch.float64), torch.arange(90) % 3
+    fit, held, test = [(x[:30], y[:30])], [(x[30:60], y[30:60])], [(x[60:], y[60:])]
+    chosen = rs.depth_curve(model, fit, held)
+    scored = rs.depth_curve(model, fit, held, score_batches=test)
+    assert np.array_equal(scored.ridge, chosen.ridge)
+    for t, head in enumerate(chosen.heads):
+        state = rs.trace(model, x[60:]).states[t].detach()
+        logits = state @ head.weight.T + head.bias
+        expected = torch.nn.functional.cross_entropy(logits, y[60:])
+        assert scored.loss[t] == pytest.approx(float(expected))
+
+
+def test_states_that_no_head_fits_are_refused():
+    model = net_of()
+    x, y = torch.randn(30, 6, dtype=torch.float64), torch.arange(30) % 3
+    with torch.no_grad():
+        model.blocks[0].linear.bias.fill_(torch.nan)
+    with pytest.raises(rs.InputError, match="on the state after layer 0: it holds NaN"):
+        rs.depth_curve(model, [(x, y)], [(x, y)])
+
+
+@pytest.mark.parametrize("weights", ["shared", "variable"])
+def test_resize_fits_any_checkpoint(weights):
+    deep, model = net_of(weights=weights, depth=6), net_of(weights=weights, depth=2)
+    resize(model, 6)
+    model.load_state_dict(deep.state_dict())
+    x = torch.randn(4, 6, dtype=torch.float64)
+    assert torch.equal(model(x), deep(x))
+    resize(model, 1)
+    assert model.depth == rs.find_stack(model).depth == 1
+    with pytest.raises(rs.InputError, match="depth must be at least 1, not 0"):
+        resize(model, 0)

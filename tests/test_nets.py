@@ -112,3 +112,8 @@ def test_damaged_weights_are_refused(tmp_path):
         rs.load(path)
     with pytest.raises(rs.InputError, match="no such file"):
         rs.load(tmp_path / "absent")
+
+
+def test_whole_numbers_are_refused():
+    with pytest.raises(rs.InputError, match=r"floating-point, not torch.int64; .*x.float"):
+        rs.ResNet(6, 8, 3)(torch.zeros(1, 6, dtype=torch.int64))

@@ -163,3 +163,10 @@ def test_the_model_keeps_its_mode_and_an_empty_loader_is_refused():
 def test_bad_labels(labels, said):
     with pytest.raises(rs.InputError, match=said):
         rs.accumulate(nets(), [(torch.randn(3, 6), labels)])
+
+
+def test_a_batch_that_cannot_be_traced():
+    with pytest.raises(rs.InputError, match="at least one sample"):
+        rs.trace(nets(), torch.zeros(0, 6))
+    with pytest.raises(rs.InputError, match="1 NaN or infinite"):
+        rs.trace(nets(), torch.tensor([[0.0, 0, 0, 0, 0, torch.nan]]))

@@ -12,7 +12,7 @@ import torch
 import residua as rs
 from residua import runs
 from residua.depth.adaptive import AdaptiveDepth
-from residua.training import TrainConfig
+from residua.training import Classifier, TrainConfig, fit
 
 
 def config(**options):
@@ -74,17 +74,25 @@ def add_seconds(path, seconds):
     torch.save(checkpoint, path)
 
 
-def kill_after_epoch(process, folder, epoch):
-    """Kill once the checkpoint of an epoch (from 1) is there."""
+def wait_for_epoch(process, folder, epoch):
+    """Wait until the checkpoint of an epoch (from 1) is there."""
     last = folder / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if last.exists():
-            done = torch.load(last, weights_only=True)["epoch"] + 1
+            try:
+                done = torch.load(last, weights_only=True)["epoch"] + 1
+            except RuntimeError:  # it is being written
+                continue
             if done >= epoch:
-                os.kill(process.pid, signal.SIGKILL)
-                break
+                return
         time.sleep(0.01)
+
+
+def kill_after_epoch(process, folder, epoch):
+    """Kill once the checkpoint of an epoch is there."""
+    wait_for_epoch(process, folder, epoch)
+    process.kill()
     assert process.wait() == -signal.SIGKILL, process.stderr.read().decode()
     process.stderr.close()
 
@@ -148,19 +156,149 @@ def stopped(folder, **options):
     return folder / "checkpoints" / "last.ckpt"
 
 
-def test_a_truncated_checkpoint_is_refused(tmp_path):
-    last = stopped(tmp_path / "run", train={"epochs": 2})
-    last.write_bytes(last.read_bytes()[:1000])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_refused(tmp_path, share):
+    last = stopped(tmp_path / "run", train={"epochs": 1})
+    whole = last.read_bytes()
+    last.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(rs.InputError, match=r"cannot continue from .*last\.ckpt.*truncated"):
         runs.resume(tmp_path / "run", progress=False)
 
 
-def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    last = stopped(tmp_path / "run", train={"epochs": 2})
-    other = stopped(tmp_path / "other", width=90, train={"epochs": 1})
-    last.write_bytes(other.read_bytes())
-    with pytest.raises(rs.InputError, match="of another network"):
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"width": 90}, "network .ResNet.*depth=6"),
+        ({"depth": 5}, "network"),  # with shared weights the tensors fit at any depth
+        ({"activation": "tanh"}, "network"),
+        ({"train": {"lr": 1e-4}}, "training"),
+        ({"adaptive": "paper"}, "callbacks"),
+        ({"data": "changed"}, "data"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, options, what):
+    if options.get("data"):
+        digits = rs.load_data("digits")
+        x, y = digits.train.x.numpy().copy(), digits.train.y.numpy()
+        np.savez(tmp_path / "mine.npz", x=x, y=y)
+        options = {"data": str(tmp_path / "mine.npz")}
+        last = stopped(tmp_path / "run", train={"epochs": 1}, **options)
+        x[5, 3, 3] += 1
+        np.savez(tmp_path / "mine.npz", x=x, y=y)
+    else:
+        options["train"] = {"epochs": 1} | options.get("train", {})
+        last = stopped(tmp_path / "run", train={"epochs": 1})
+        last.write_bytes(stopped(tmp_path / "other", **options).read_bytes())
+    before = last.read_bytes()
+    with pytest.raises(rs.InputError, match=f"of another {what}"):
         runs.resume(tmp_path / "run", progress=False)
+    assert last.read_bytes() == before
+
+
+def test_divergence_is_said(tmp_path):
+    with pytest.raises(rs.InputError, match=r"diverged: the validation loss is nan after epoch 1"):
+        start(tmp_path / "run", activation="relu", depth=15, train={"epochs": 2, "lr": 1e30})
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_a_sentence_and_status_130(tmp_path, kind):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        command("fit", "digits", "--epochs", 500, "--depth", 4, "--quiet", "--out", folder),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_epoch(process, folder, 2)
+    process.send_signal(kind)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 130, said
+    assert "residua: training was stopped after" in said
+    assert f"of 500 epochs; continue with: residua resume {folder}" in " ".join(said.split())
+    assert "Traceback" not in said
+
+
+def test_a_run_in_progress_is_left_alone(tmp_path):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        command("fit", "digits", "--epochs", 500, "--depth", 4, "--quiet", "--out", folder),
+        stderr=subprocess.PIPE,
+    )
+    wait_for_epoch(process, folder, 1)
+    with pytest.raises(rs.InputError, match="another process is working on the run"):
+        runs.resume(folder, progress=False)
+    process.kill()
+    process.communicate()
+
+
+def test_a_run_can_be_resumed_from_another_folder(tmp_path, monkeypatch):
+    data = rs.load_data("digits")
+    np.savez(tmp_path / "mine.npz", x=data.train.x.numpy(), y=data.train.y.numpy())
+    monkeypatch.chdir(tmp_path)
+    runs.start(config(data="mine.npz", train={"epochs": 1}), tmp_path / "run", "t", progress=False)
+    (tmp_path / "run" / "summary.json").unlink()
+    monkeypatch.chdir("/")
+    assert runs.resume(tmp_path / "run", progress=False).summary["epochs"] == 1
+
+
+def test_other_data_is_standardised_as_the_training_data_was(tmp_path):
+    """A shift of all inputs is seen by the network, not standardised away."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3))
+    y = (x[:, 0] > 0).astype(int)
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    np.savez(tmp_path / "b.npz", x=x + 5.0, y=y)
+    data = {"data": str(tmp_path / "a.npz"), "width": 4}
+    run = start(tmp_path / "run", **data, train={"epochs": 20, "lr": 0.02})
+    same = runs.inspect(run, "val", str(tmp_path / "a.npz"), None)
+    assert same.identical(runs.inspect(run, "val", None, None))
+    shifted = runs.inspect(run, "val", str(tmp_path / "b.npz"), None)
+    assert shifted.state_mean.sel(state=0).mean() > same.state_mean.sel(state=0).mean() + 2
+
+
+def test_a_cut_checkpoint_is_tested_at_its_depth(tmp_path):
+    """Lightning's own `trainer.test(ckpt_path=...)`, on a fresh module and on one cut already."""
+    import lightning as L
+
+    run = start(tmp_path / "run", adaptive="depth-curve", weights="variable")
+    assert run.net.depth < 6
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    data = rs.load_data("digits")
+
+    class Tested(Classifier):
+        def test_step(self, batch, index):
+            self.log("accuracy", (self(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    for depth in (6, run.net.depth, 1):
+        module = Tested(rs.ResNet(64, 80, 10, depth=depth, weights="variable"), run.config.train)
+        trainer = L.Trainer(
+            callbacks=[AdaptiveDepth("depth-curve")], logger=False, accelerator="cpu",
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        found = trainer.test(
+            module, rs.loader(data.test, 1000), ckpt_path=path, weights_only=True, verbose=False
+        )
+        assert module.net.depth == run.net.depth
+        assert found[0]["accuracy"] == pytest.approx(1 - run.summary["test_error"] / 100)
+        assert "on_load_checkpoint" not in vars(module) or module.on_load_checkpoint is not None
+
+
+def test_the_callback_says_when_it_cannot_work(tmp_path):
+    data = rs.load_data("digits")
+
+    def train(*callbacks, epochs=6):
+        fit(
+            rs.ResNet(64, 80, 10, depth=3),
+            data,
+            TrainConfig(epochs=epochs, accelerator="cpu"),
+            tmp_path / "run",
+            callbacks=callbacks,
+            progress=False,
+        )
+
+    with pytest.raises(rs.InputError, match="was added twice"):
+        train(AdaptiveDepth(), AdaptiveDepth("paper"))
+    with pytest.raises(rs.InputError, match=r"no epoch of 1 lies in the window \(0.25, 0.8\)"):
+        train(AdaptiveDepth(), epochs=1)
 
 
 def test_a_pickle_in_a_checkpoint_is_not_executed(tmp_path):
@@ -187,6 +325,8 @@ def test_a_run_in_another_precision_stays_in_it(tmp_path, precision, dtype):
     [
         ({"threshold": -0.1}, "threshold must be 0 or more, not -0.1"),
         ({"criterion": "luck"}, "unknown criterion 'luck'"),
+        ({"threshold": float("nan")}, "threshold must be 0 or more, not nan"),
+        ({"fit_samples": 0}, "fit_samples must be at least 1, not 0"),
         ({"window": (0.5, 0.2)}, "window must be two ascending shares"),
     ],
 )
@@ -204,7 +344,7 @@ def test_bad_callback_arguments(options, said):
         ({"input_dropout": 1.0}, "input_dropout must be in"),
         ({"weight_decay": -1.0}, "weight_decay must be 0 or more, not -1.0"),
         ({"clip": 0.0}, "clip must be above 0"),
-        ({"seed": -1}, "seed must be 0 or more, not -1"),
+        ({"seed": -1}, "seed must be 0…2³²−1, not -1"),
     ],
 )
 def test_bad_training_arguments(options, said):

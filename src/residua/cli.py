@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
-from residua.errors import InputError, ResiduaError
+from residua.errors import ResiduaError, StoppedError
 
 app = typer.Typer(
     help="Residual networks as dynamical systems over depth.",
@@ -144,7 +145,8 @@ def inspect(
 
     set_up(threads)
     if out_dir is not None:
-        refuse_existing(out_dir)
+        runs.refuse_existing(out_dir)
+        runs.make_folder(out_dir)
     found = runs.read(run)
     fresh = runs.inspect(found, split, data, str(data_dir) if data_dir else None)
     header, rows = layer_rows(fresh)
@@ -153,7 +155,6 @@ def inspect(
     else:
         print_table(f"{found.summary['data']}, {split} split", header, rows)
     if out_dir is not None:
-        out_dir.mkdir(parents=True, exist_ok=True)
         runs.write_analysis(fresh, out_dir / "analysis.nc")
         write_report(out_dir, f"residua: {run.name}", {run.name: (found.summary, fresh)})
         if not as_json:
@@ -181,7 +182,7 @@ def demo(
     from residua.training import TrainConfig
 
     set_up(threads)
-    refuse_existing(out_dir)
+    runs.refuse_existing(out_dir)
     done: dict[str, runs.Run] = {}
     rules: tuple[Adaptive, ...] = ("none", "depth-curve", "paper")
     for name in rules:
@@ -202,7 +203,7 @@ def demo(
         return
     print_table("the uncut network, layer by layer", *layer_rows(done["none"].analysis))
     out.print(
-        "mean |y|: what the layer adds; settle: how far that is from the layer before; spread: how\n"
+        "mean |y|: what the layer adds; settle: how far that is from the layer before; spread: how "
         "much of it depends on the input; loss, accuracy: of a head fitted on the state after it."
     )
     print_comparison(done)
@@ -242,14 +243,9 @@ def finish(run: Any, as_json: bool) -> None:
         soft_wrap=True,
     )
     out.print(
-        f"look at {run.folder}/report.html, or run: residua inspect {run.folder}", soft_wrap=True
+        f"look at {run.folder}/report.html, or run: residua inspect {shlex.quote(str(run.folder))}",
+        soft_wrap=True,
     )
-
-
-def refuse_existing(folder: Path) -> None:
-    """Refuse to write into a folder that holds something."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{str(folder)!r} exists and is not empty; pass a new folder with --out")
 
 
 def pages(done: dict[str, Any]) -> dict[str, Any]:
@@ -277,12 +273,12 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
 
 def print_comparison(done: dict[str, Any]) -> None:
     """Print the summaries of several runs side by side."""
-    header = ["depth rule", "layers", "test accuracy", "training"]
+    header = ["depth rule", "layers", "test error", "training"]
     rows = [
         [
             name,
             f"{run.summary['depth_initial']} → {run.summary['depth_final']}",
-            f"{100 - run.summary['test_error']:.2f} %",
+            f"{run.summary['test_error']:.2f} %",
             f"{run.summary['seconds']:.0f} s",
         ]
         for name, run in done.items()
@@ -291,17 +287,17 @@ def print_comparison(done: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the command line; an error that residua foresees ends with status 2."""
+    """Run the command line; an error that residua foresees ends with status 2, a stop with 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without arrows still shows the rest
     try:
         app()
     except ResiduaError as error:
         Console(stderr=True, highlight=False).print(
             f"residua: {error}", style="red", markup=False, soft_wrap=True
         )
-        sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; continue with: residua resume RUN")
-        sys.exit(130)
+        sys.exit(130 if isinstance(error, StoppedError) else 2)
 
 
 if __name__ == "__main__":

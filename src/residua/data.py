@@ -13,18 +13,28 @@ from residua.errors import InputError, MissingExtraError
 from residua.sources import HUB, Split, from_name, from_path, tensors
 
 EMBEDDED = ("circles", "digits")
+NAMES = (*EMBEDDED, *HUB)
 _MIN_PER_CLASS = 5
 
 
 @dataclass(frozen=True)
+class Scale:
+    """Inputs are standardised to (x − mean) / std; one number each, or one for each column."""
+
+    mean: float | list[float]
+    std: float | list[float]
+
+
+@dataclass(frozen=True)
 class DataSplits:
-    """One data set: training, validation and test apart, standardised by the training split."""
+    """One data set: training, validation and test apart, standardised by `scale` where it is given."""
 
     name: str
     train: Split
     val: Split
     test: Split
     classes: tuple[str, ...]
+    scale: Scale | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,6 +72,8 @@ def loader(
     The order of an epoch depends on nothing else, so a resumed training sees the same batches. A
     shuffled loader leaves the last incomplete batch out.
     """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, not {batch_size}")
     dataset = _Batches(split)
     shuffled = shuffle_seed is not None
     sampler: DistributedSampler[tuple[Tensor, Tensor]] | None = (
@@ -75,7 +87,13 @@ def loader(
     )
 
 
-def load_data(name: str, *, data_dir: str | Path | None = None, seed: int = 0) -> DataSplits:
+def load_data(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+    scale: Scale | None = None,
+) -> DataSplits:
     """Load a data set by name or path and split it into training, validation and test.
 
     Args:
@@ -85,6 +103,8 @@ def load_data(name: str, *, data_dir: str | Path | None = None, seed: int = 0) -
         data_dir: folder that holds mnist/train*.parquet and mnist/test*.parquet. Default: the
             environment variable RESIDUA_DATA; without either, the Hugging Face hub.
         seed: draws the validation split, and the test split where the data set has none.
+        scale: standardise by this, say by that of the data a network was trained on; default by the
+            training split's own mean and standard deviation.
 
     Returns:
         DataSplits. A set without a test split of its own is split 64 : 16 : 20, stratified; one
@@ -95,20 +115,22 @@ def load_data(name: str, *, data_dir: str | Path | None = None, seed: int = 0) -
         InputError: unknown name, missing or empty file, NaN or infinite values, labels that are
             not 0…C−1, a single class, too few samples of a class.
     """
+    if seed < 0:
+        raise InputError(f"seed must be 0 or more, not {seed}")
     if name == "circles":
         return _circles(seed)
     if name == "digits":
-        return _digits(seed)
+        return _standardised(_digits(seed), scale)
     if name in HUB:
         train, test, names = from_name(name, data_dir)
     elif Path(name).suffix in (".npz", ".parquet") or Path(name).is_dir():
         train, test, names = from_path(Path(name))
     else:
         raise InputError(
-            f"unknown data set {name!r}; pass one of {', '.join((*EMBEDDED, *HUB))}, "
+            f"unknown data set {name!r}; pass one of {', '.join(NAMES)}, "
             "or the path of an .npz file, a .parquet file or a folder of parquet files"
         )
-    return _split(name, train, test, names, seed)
+    return _standardised(_split(name, train, test, names, seed), scale)
 
 
 def _circles(seed: int) -> DataSplits:
@@ -137,7 +159,12 @@ def _digits(seed: int) -> DataSplits:
 def _split(
     name: str, train: Split, test: Split | None, classes: tuple[str, ...], seed: int
 ) -> DataSplits:
-    """Check the labels, draw the missing splits, standardise by the training split."""
+    """Check labels and shapes, draw the missing splits."""
+    if test is not None and test.x.shape[1:] != train.x.shape[1:]:
+        raise InputError(
+            f"{name!r}: training inputs have the shape {tuple(train.x.shape[1:])} and test inputs "
+            f"{tuple(test.x.shape[1:])}; pass one shape"
+        )
     for split in (train, test):
         if split is not None and (int(split.y.min()) < 0 or int(split.y.max()) >= len(classes)):
             wrong = int(split.y.min()) if int(split.y.min()) < 0 else int(split.y.max())
@@ -161,7 +188,7 @@ def _split(
         train, val = _part(train, 0.2, seed)
     else:
         train, val = _part(train, 1 / 12, seed)
-    return _standardised(DataSplits(name, train, val, test, classes))
+    return DataSplits(name, train, val, test, classes)
 
 
 def _part(split: Split, share: float, seed: int) -> tuple[Split, Split]:
@@ -176,13 +203,22 @@ def _part(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     return Split(split.x[~mask], split.y[~mask]), Split(split.x[mask], split.y[mask])
 
 
-def _standardised(data: DataSplits) -> DataSplits:
-    x = data.train.x
-    over = 0 if x.ndim == 2 else tuple(range(x.ndim))
-    mean, std = x.mean(over), x.std(over)
-    std = torch.where(std > 0, std, torch.ones_like(std))
+def _standardised(data: DataSplits, scale: Scale | None) -> DataSplits:
+    if scale is None:
+        x = data.train.x.double()
+        over = 0 if x.ndim == 2 else tuple(range(x.ndim))
+        mean, std = x.mean(over), x.std(over)
+        std = torch.where(std > 0, std, torch.ones_like(std))
+        scale = Scale(mean.tolist(), std.tolist())
+    mean, std = torch.tensor(scale.mean), torch.tensor(scale.std)
+    if mean.ndim and mean.shape != data.train.x.shape[1:]:
+        raise InputError(
+            f"the scale is for {len(mean)} columns and {data.name!r} has inputs of the shape "
+            f"{tuple(data.train.x.shape[1:])}; pass data of the same kind"
+        )
 
     def apply(split: Split) -> Split:
         return Split((split.x - mean) / std, split.y)
 
-    return replace(data, train=apply(data.train), val=apply(data.val), test=apply(data.test))
+    train, val, test = (apply(s) for s in (data.train, data.val, data.test))
+    return replace(data, train=train, val=val, test=test, scale=scale)

@@ -21,3 +21,7 @@ class MissingExtraError(ResiduaError, ImportError):
 
 class StackError(ResiduaError):
     """The residual blocks of a model cannot be told."""
+
+
+class StoppedError(ResiduaError):
+    """Training was stopped by a signal; the message says how to go on."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from residua.choices import Activation, Lift, Weights
@@ -92,8 +92,20 @@ class _Dense(nn.Module):
         """Return the block that maps state t to state t + 1, t = 0…T−1."""
         return cast(Layer, self.blocks[0 if self.shared else t])
 
-    def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
-        """Return the logits K x(T) + c; inputs are flattened."""
+    def extra_repr(self) -> str:
+        """Show what `print(net)` cannot see."""
+        return f"depth={self.depth}, {'shared' if self.shared else 'variable'} weights"
+
+    def forward(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
+        """Return the logits K x(T) + c; inputs are flattened.
+
+        Raises:
+            InputError: inputs of another size than the network's, or not floating-point.
+        """
+        if not x.is_floating_point():
+            raise InputError(
+                f"inputs must be floating-point, not {x.dtype}; convert them: x.float()"
+            )
         x = x.flatten(1)
         if x.shape[1] != self.inputs:
             raise InputError(

@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
@@ -12,21 +15,23 @@ from typing import Any
 
 import torch
 import xarray as xr
+from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import Timer
 from torch import nn
 
 from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
-from residua.data import DataSplits, load_data, loader
+from residua.data import NAMES, DataSplits, Scale, load_data, loader
 from residua.depth.adaptive import AdaptiveDepth
 from residua.depth.curve import depth_curve
-from residua.errors import InputError
+from residua.errors import InputError, StoppedError
 from residua.nets import MLP, ResNet
-from residua.sources import Split
+from residua.sources import DATA_DIR_VARIABLE, HUB
 from residua.statistics import accumulate
 from residua.store import NetConfig, build, load, save
 from residua.training import TrainConfig, evaluate, fit, make_trainer
 
 _FIT_SAMPLES = 8192
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class RunConfig:
     """All that determines a run, besides the machine; written to config.json.
 
     Attributes:
-        data: name or path, see :func:`residua.load_data`.
+        data: name or path, see :func:`residua.load_data`; paths are stored absolute.
         data_dir: folder of local parquet data sets, or None.
         net, depth, width, weights, activation, step_size, lift: the network; width None means the
             input dimensions and a third more.
@@ -83,36 +88,90 @@ def start(config: RunConfig, folder: Path, command: str, *, progress: bool = Tru
     checkpoints. The pages are for :mod:`residua.report`.
 
     Raises:
-        InputError: the folder holds a run already, or the data or configuration are not usable.
+        InputError: the folder holds something already or cannot be made, or the data or configuration
+            are not usable.
+        StoppedError: a signal ended it; :func:`resume` goes on.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "holds a run already" if (folder / "config.json").exists() else "is not empty"
-        raise InputError(
-            f"{str(folder)!r} {what}; pass a new folder, or continue a run with: "
-            f"residua resume {folder}"
-        )
+    refuse_existing(folder)
+    config = _located(config)
     data = load_data(config.data, data_dir=config.data_dir, seed=config.train.seed)
     # A bad network or device is refused before anything is written.
     _build(config, data)
     make_trainer(config.train, logger=False, enable_checkpointing=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "config.json", {"command": command, **asdict(config)})
-    return _go(config, folder, data, command, progress)
+    make_folder(folder)
+    with _locked(folder):
+        refuse_existing(folder)  # another process may have been faster
+        _write_json(folder / "config.json", {"command": command, **asdict(config)})
+        return _go(config, folder, data, command, progress)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise InputError unless a folder is new, or empty but for a lock."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is a file; pass a new folder")
+    if (folder / "config.json").exists():
+        raise InputError(
+            f"{str(folder)!r} holds a run already; pass a new folder, or continue the run with: "
+            f"residua resume {shlex.quote(str(folder))}"
+        )
+    if any(p.name != _LOCK for p in folder.iterdir()):
+        raise InputError(f"{str(folder)!r} is not empty; pass a new folder")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, or raise InputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {str(folder)!r} cannot be made ({error.strerror}); pass another"
+        ) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run; the lock goes with the process, however it ends."""
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            try:
+                yield
+            finally:
+                (folder / _LOCK).unlink(missing_ok=True)
+    except Timeout as error:
+        raise InputError(
+            f"another process is working on the run in {str(folder)!r}; wait for it, or pass a new "
+            "folder"
+        ) from error
+
+
+def _located(config: RunConfig) -> RunConfig:
+    """Return the configuration with its paths absolute, so that a run can be resumed from anywhere."""
+    data = str(Path(config.data).resolve()) if Path(config.data).exists() else config.data
+    folder = config.data_dir or os.environ.get(DATA_DIR_VARIABLE)
+    found = str(Path(folder).resolve()) if folder and config.data in HUB else None
+    return replace(config, data=data if config.data not in NAMES else config.data, data_dir=found)
 
 
 def resume(folder: Path, *, progress: bool = True) -> Run:
     """Continue a run that was stopped, from its last checkpoint, to the same result.
 
     Raises:
-        InputError: there is no run, it is finished, or its checkpoint is truncated or of another
-            network.
+        InputError: there is no run, it is finished, another process works on it, or its checkpoint is
+            damaged or of another run.
+        StoppedError: a signal ended it again.
     """
     config, command = read_config(folder)
     if (folder / "summary.json").exists():
-        raise InputError(f"the run in {str(folder)!r} is finished; see residua inspect {folder}")
+        raise InputError(
+            f"the run in {str(folder)!r} is finished; see residua inspect {shlex.quote(str(folder))}"
+        )
     data = load_data(config.data, data_dir=config.data_dir, seed=config.train.seed)
-    (folder / "model.safetensors").unlink(missing_ok=True)  # written before a stop in the analysis
-    return _go(config, folder, data, command, progress)
+    with _locked(folder):
+        # A stop in the analysis may have left one.
+        (folder / "model.safetensors").unlink(missing_ok=True)
+        return _go(config, folder, data, command, progress)
 
 
 def read(folder: Path) -> Run:
@@ -127,6 +186,10 @@ def read(folder: Path) -> Run:
             f"the run in {str(folder)!r} is not finished; continue it with: residua resume {folder}"
         )
     summary = _read_json(folder / "summary.json")
+    if not isinstance(summary, dict) or not summary.keys() >= {"data", "test_error", "depth_final"}:
+        raise InputError(
+            f"{str(folder / 'summary.json')!r} lacks what a summary holds; pass an intact run"
+        )
     try:
         with xr.open_dataset(folder / "analysis.nc", engine="h5netcdf") as found:
             analysis = found.load()
@@ -159,16 +222,15 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
     if config.adaptive != "none":
         adaptive = AdaptiveDepth(config.adaptive, threshold=config.threshold)
     timer = Timer()  # kept in the checkpoint, so it goes on where a run was stopped
-    fit(
-        net,
-        data,
-        config.train,
-        folder,
-        callbacks=(timer, adaptive) if adaptive else (timer,),
-        progress=progress,
-    )
+    callbacks = (timer, adaptive) if adaptive else (timer,)
+    try:
+        fit(net, data, config.train, folder, callbacks=callbacks, progress=progress)
+    except StoppedError as stop:
+        raise StoppedError(
+            f"{stop}; continue with: residua resume {shlex.quote(str(folder))}"
+        ) from stop
     net.cpu()
-    analysis = analyse(net, data.train, data.val, data.classes)
+    analysis = analyse(net, data, "val")
     merge_logs(folder)
     decisions = [asdict(d) for d in adaptive.decisions] if adaptive else []
     history = [config.depth] * config.train.epochs
@@ -188,6 +250,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
         "epochs": config.train.epochs,
         "seconds": round(timer.time_elapsed(), 1),
         "seed": config.train.seed,
+        "scale": asdict(data.scale) if data.scale else None,
         "samples": {s: len(getattr(data, s)) for s in ("train", "val", "test")},
         "versions": versions(),
         "machine": machine(),
@@ -217,19 +280,26 @@ def _build(config: RunConfig, data: DataSplits) -> ResNet | MLP:
     )
 
 
-def analyse(net: nn.Module, train: Split, held_out: Split, classes: Sequence[str]) -> xr.Dataset:
-    """Return the statistics of a network on a held-out split, and its depth curve.
+def analyse(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
+    """Return the statistics of a network on a split, and its depth curve there.
 
-    The heads of the depth curve are fitted on the first 8,192 training samples.
+    The heads of the depth curve are fitted on the first 8,192 training samples, their ridge is chosen
+    on the validation split.
     """
-    data = accumulate(net, loader(held_out, 500)).to_dataset(classes)
-    curve = depth_curve(net, islice(loader(train, 512), _FIT_SAMPLES // 512), loader(held_out, 500))
-    return data.assign(
+    shown = loader(getattr(data, split), 500)
+    curve = depth_curve(
+        net,
+        islice(loader(data.train, 512), _FIT_SAMPLES // 512),
+        loader(data.val, 500),
+        score_batches=shown,
+    )
+    found = accumulate(net, shown).to_dataset(data.classes)
+    return found.assign(
         curve_loss=("state", curve.loss),
         curve_loss_error=("state", curve.loss_error),
         curve_accuracy=("state", curve.accuracy),
         curve_ridge=("state", curve.ridge),
-    )
+    ).assign_attrs(split=split)
 
 
 def inspect(run: Run, split: SplitName, data: str | None, data_dir: str | None) -> xr.Dataset:
@@ -239,8 +309,12 @@ def inspect(run: Run, split: SplitName, data: str | None, data_dir: str | None) 
         InputError: the data set cannot be used, or its inputs or classes are not the network's.
     """
     config = run.config
+    scale = run.summary.get("scale")
     found = load_data(
-        data or config.data, data_dir=data_dir or config.data_dir, seed=config.train.seed
+        data or config.data,
+        data_dir=data_dir or config.data_dir,
+        seed=config.train.seed,
+        scale=Scale(**scale) if scale else None,
     )
     net = run.net
     if (found.inputs, len(found.classes)) != (net.inputs, net.head.out_features):
@@ -248,7 +322,7 @@ def inspect(run: Run, split: SplitName, data: str | None, data_dir: str | None) 
             f"{found.name!r} has {found.inputs} input dimensions and {len(found.classes)} classes, "
             f"and the network {net.inputs} and {net.head.out_features}; pass data of the same kind"
         )
-    fresh = analyse(net, found.train, getattr(found, split), found.classes)
+    fresh = analyse(net, found, split)
     return fresh.assign(depth_after_epoch=run.analysis["depth_after_epoch"])
 
 
@@ -264,13 +338,13 @@ def merge_logs(folder: Path) -> None:
     for path in (v / "metrics.csv" for v in versions):
         if not path.exists():
             continue
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             new = list(csv.DictReader(file))
         if new:
             first = min(int(r["epoch"]) for r in new)
             rows = [r for r in rows if int(r["epoch"]) < first] + new
     columns = list(dict.fromkeys(c for r in rows for c in r))
-    with (folder / "metrics.csv").open("w", newline="") as file:
+    with (folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
@@ -293,13 +367,16 @@ def machine() -> str:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    # In one step, so that a stop leaves no half a file.
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
         raise InputError(
             f"{str(path)!r} is not readable JSON ({error}); pass an intact run"
         ) from error

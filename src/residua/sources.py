@@ -1,5 +1,6 @@
 """Where data comes from: the Hugging Face hub, parquet and .npz files, all checked."""
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class Split:
         return len(self.y)
 
 
+_LARGEST = 1e15
 # Training split, test split where there is one, class names.
 Source = tuple[Split, Split | None, tuple[str, ...]]
 
@@ -84,6 +86,9 @@ def _quietly(load_dataset: Callable[..., Any], files: dict[str, list[str]]) -> A
     from datasets.utils import enable_progress_bars as enable
 
     hidden = are_progress_bars_disabled()
+    logger = logging.getLogger("datasets")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # what went wrong is said once, by the error
     disable_progress_bars()
     try:
         return load_dataset("parquet", data_files=files)
@@ -93,6 +98,7 @@ def _quietly(load_dataset: Callable[..., Any], files: dict[str, list[str]]) -> A
             f"{_root(error)}; pass a parquet file with a label column"
         ) from error
     finally:
+        logger.setLevel(level)
         if not hidden:
             enable()
 
@@ -160,14 +166,19 @@ def _columns(table: Any, columns: list[str], where: object) -> np.ndarray:
 def _checked(x: np.ndarray, y: np.ndarray, where: object) -> Split:
     """Refuse what would make training silently wrong."""
     name = repr(str(where))
-    if len(x) == 0:
+    if x.ndim == 0 or len(x) == 0:
         raise InputError(f"{name} is empty: x has shape {x.shape}; pass at least two samples")
     if len(x) != len(y) or y.ndim != 1:
         raise InputError(
             f"{name}: x has {len(x)} samples and y has shape {y.shape}; pass one label each"
         )
-    if not (np.issubdtype(x.dtype, np.number) or x.dtype == bool):
-        raise InputError(f"{name}: x has the type {x.dtype}; pass numbers")
+    real = np.issubdtype(x.dtype, np.number) and not np.issubdtype(x.dtype, np.complexfloating)
+    if not real and x.dtype != bool:
+        raise InputError(f"{name}: x has the type {x.dtype}; pass real numbers")
+    if x.ndim < 2:
+        raise InputError(
+            f"{name}: x has the shape {x.shape}; pass (samples, ...), x[:, None] for one number a sample"
+        )
     bad = int(np.size(x) - np.isfinite(x).sum())
     if bad:
         first = int(np.argwhere(~np.isfinite(x.reshape(len(x), -1)).all(1))[0, 0])
@@ -179,6 +190,14 @@ def _checked(x: np.ndarray, y: np.ndarray, where: object) -> Split:
         np.issubdtype(y.dtype, np.floating) and np.array_equal(y, np.round(y))
     ):
         raise InputError(f"{name}: y must hold the class numbers 0…C−1, and has the type {y.dtype}")
+    if np.abs(x).max() > _LARGEST:
+        raise InputError(
+            f"{name}: x holds values up to {np.abs(x).max():.3g} in size, which float32 cannot "
+            f"standardise; scale it to below {_LARGEST:.0e}"
+        )
+    if len(y) and not 0 <= y.min() <= y.max() < 2**31:
+        wrong = y.min() if y.min() < 0 else y.max()
+        raise InputError(f"{name}: the label {wrong:g} is out of range; labels must be 0…C−1")
     return tensors(x, y)
 
 

@@ -65,9 +65,16 @@ def save(net: ResNet | MLP, path: str | Path) -> None:
     """Write a network, whatever its depth now, to one safetensors file that :func:`load` reads.
 
     Raises:
-        InputError: the file exists already.
+        InputError: the file exists already or its folder does not, or the network is no ResNet or MLP
+            of residua.
     """
     path = Path(path)
+    if not isinstance(net, ResNet | MLP):
+        raise InputError(
+            f"only a residua.ResNet or residua.MLP can be saved, not {type(net).__name__}"
+        )
+    if not path.parent.is_dir():
+        raise InputError(f"no such folder: {str(path.parent)!r}; make it first")
     if path.exists():
         raise InputError(f"{str(path)!r} exists already; pass a new path")
     tensors = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
@@ -95,7 +102,12 @@ def load(path: str | Path) -> ResNet | MLP:
         ) from error
     if header is None:
         raise InputError(f"{str(path)!r} was not written by residua; pass a file of residua.save")
-    net = build(NetConfig(**json.loads(header)))
+    try:
+        net = build(NetConfig(**json.loads(header)))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"the description in {str(path)!r} is damaged ({header[:80]!r}); pass an intact file"
+        ) from error
     try:
         net.to(tensors["head.weight"].dtype).load_state_dict(tensors)
     except (RuntimeError, KeyError) as error:

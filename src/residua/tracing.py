@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from residua.errors import StackError
+from residua.errors import InputError, StackError
 from residua.stack import find_stack, like
 
 
@@ -65,8 +65,13 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
 
     Raises:
         StackError: no residual stack was found, or the identity does not hold.
+        InputError: the batch is empty, or holds NaN or infinite values.
     """
     stack = find_stack(model)
+    if not len(x):
+        raise InputError(f"a trace needs at least one sample, and x has the shape {tuple(x.shape)}")
+    if not bool(x.isfinite().all()):
+        raise InputError(f"x holds {int((~x.isfinite()).sum())} NaN or infinite values")
     states: list[Tensor] = []
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:

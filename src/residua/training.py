@@ -1,8 +1,9 @@
 """Train and evaluate a network on Lightning."""
 
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
@@ -14,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
 from residua.data import DataSplits, loader
-from residua.errors import InputError
+from residua.errors import InputError, StoppedError
 from residua.sources import Split
 from residua.stack import find_stack, like
 
@@ -53,8 +54,8 @@ class TrainConfig:
             raise InputError(
                 f"epochs and batch_size must be at least 1, not {self.epochs} and {self.batch_size}"
             )
-        if self.seed < 0:
-            raise InputError(f"seed must be 0 or more, not {self.seed}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed must be 0…2³²−1, not {self.seed}")
         if not 0 < self.lr < float("inf"):
             raise InputError(f"lr must be a positive number, not {self.lr}")
         if not 0 <= self.weight_decay < float("inf"):
@@ -74,6 +75,7 @@ class Classifier(L.LightningModule):
         super().__init__()
         self.net = net
         self.config = config
+        self.made_of = {"network": repr(net), "training": repr(config)}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
@@ -98,6 +100,23 @@ class Classifier(L.LightningModule):
         self.log("val_loss", nn.functional.cross_entropy(logits, y))
         self.log("val_accuracy", (logits.argmax(1) == y).float().mean(), prog_bar=True)
         self.log("depth", float(find_stack(self.net).depth), prog_bar=True)
+
+    def on_validation_end(self) -> None:
+        """Stop where training has diverged.
+
+        Raises:
+            InputError: the validation loss is not finite.
+        """
+        loss = self.trainer.callback_metrics["val_loss"]
+        if not bool(loss.isfinite()):
+            raise InputError(
+                f"training diverged: the validation loss is {float(loss)} after epoch "
+                f"{self.current_epoch + 1}; pass a lower lr (it is {self.config.lr:g})"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write down what the checkpoint is of; see :func:`fit`."""
+        checkpoint["made_of"] = self.made_of
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and a one-cycle schedule over all steps."""
@@ -150,10 +169,15 @@ def fit(
     thread count alone, interrupted or not.
 
     Raises:
-        InputError: the checkpoint is truncated or of another network, or the machine lacks the
-            accelerator or precision.
+        InputError: the checkpoint is damaged, or of another network, data or training; training
+            diverged; or the machine lacks the accelerator or precision.
+        StoppedError: a signal (Ctrl-C, SIGTERM) ended training early.
     """
     module = Classifier(net, config)
+    module.made_of |= {"data": _fingerprint(data), "callbacks": _names(callbacks)}
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.exists():
+        _refuse_foreign(last, module.made_of)
     trainer = make_trainer(
         config,
         callbacks=[*callbacks, _last_checkpoint(folder), *_progress(progress)],
@@ -163,25 +187,53 @@ def fit(
         num_sanity_val_steps=0,
         log_every_n_steps=1,
     )
-    last = folder / "checkpoints" / "last.ckpt"
-    try:
+    train = loader(data.train, config.batch_size, shuffle_seed=config.seed)
+    with suppress(SystemExit):  # Lightning's answer to Ctrl-C
         trainer.fit(
             module,
-            loader(data.train, config.batch_size, shuffle_seed=config.seed),
+            train,
             loader(data.val, 1000),
             ckpt_path=last if last.exists() else None,
             weights_only=True,
         )
-    except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
-        if not last.exists() or trainer.global_step > 0:
-            raise
-        raise InputError(
-            f"training cannot continue from {str(last)!r}: it is truncated, or of another network "
-            f"({str(error).splitlines()[0]}); pass an intact run, or train anew into a new folder"
-        ) from error
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    if trainer.current_epoch < config.epochs:
+        raise StoppedError(
+            f"training was stopped after {trainer.current_epoch} of {config.epochs} epochs"
+        )
     return module
+
+
+def _fingerprint(data: DataSplits) -> str:
+    """Return name, sizes and a checksum of the training and validation data."""
+    arrays = (data.train.x, data.train.y, data.val.x, data.val.y)
+    sums = [f"{zlib.crc32(a.contiguous().numpy().view(np.uint8).data):08x}" for a in arrays]
+    return f"{data.name}, {len(data.train)} + {len(data.val)} samples, checksum {'-'.join(sums)}"
+
+
+def _names(callbacks: tuple[Callback, ...]) -> str:
+    return ", ".join(c.state_key for c in callbacks)
+
+
+def _refuse_foreign(path: Path, made_of: dict[str, str]) -> None:
+    """Refuse a checkpoint that is damaged or of another training; nothing in it is executed."""
+    try:
+        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)["made_of"]
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        raise InputError(
+            f"training cannot continue from {str(path)!r}: it is truncated, or not a checkpoint of "
+            f"residua ({type(error).__name__}); pass an intact run, or train anew into a new folder"
+        ) from error
+    for what, expected in made_of.items():
+        if found.get(what) != expected:
+            raise InputError(
+                f"training cannot continue from {str(path)!r}: it is of another {what} "
+                f"({_shown(found.get(what))}) than this run ({_shown(expected)}); put the run's own "
+                "checkpoint back, or train anew into a new folder"
+            )
+
+
+def _shown(text: str | None) -> str:
+    return " ".join((text or "none").split())[:200]
 
 
 def make_trainer(config: TrainConfig, **options: Any) -> L.Trainer:
@@ -198,7 +250,7 @@ def make_trainer(config: TrainConfig, **options: Any) -> L.Trainer:
             precision=config.precision,  # type: ignore[arg-type]
             **options,
         )
-    except (ValueError, MisconfigurationException) as error:
+    except (ValueError, ImportError, MisconfigurationException) as error:
         raise InputError(
             f"accelerator {config.accelerator!r} and precision {config.precision!r} cannot be used "
             f"here ({str(error).splitlines()[0]}); pass others, such as 'auto' and '32-true'"

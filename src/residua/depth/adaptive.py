@@ -12,7 +12,7 @@ from torch import nn
 from residua.depth.criteria import criterion_named, plan_depth
 from residua.depth.curve import AffineHead, DepthCurve, depth_curve
 from residua.depth.plan import DepthPlan
-from residua.depth.surgery import cut
+from residua.depth.surgery import cut, resize
 from residua.errors import InputError
 from residua.stack import find_stack
 from residua.statistics import accumulate
@@ -53,8 +53,9 @@ class AdaptiveDepth(L.Callback):
         fit_samples: how many training samples fit the heads; default 8192.
 
     Raises:
-        InputError: unknown criterion, threshold below 0, a window outside [0, 1], no validation
-            batches, several processes.
+        InputError: unknown criterion, threshold below 0, a window outside [0, 1] or one in which no
+            epoch lies, fit_samples below 1, no validation batches, several processes, the callback
+            added twice.
 
     Source: Lagzi, arXiv 2101.03009, adaptive depth.
     """
@@ -69,49 +70,76 @@ class AdaptiveDepth(L.Callback):
     ):
         self.rule = criterion_named(criterion)
         self.criterion = criterion
-        if threshold < 0:
+        if not threshold >= 0:
             raise InputError(f"threshold must be 0 or more, not {threshold}")
+        if fit_samples < 1:
+            raise InputError(f"fit_samples must be at least 1, not {fit_samples}")
         self.threshold = threshold
         self.window = WINDOWS[criterion] if window is None else window
-        if not 0 <= self.window[0] <= self.window[1] <= 1:
+        if len(self.window) != 2 or not 0 <= self.window[0] <= self.window[1] <= 1:
             raise InputError(f"window must be two ascending shares in [0, 1], not {window}")
         self.fit_samples = fit_samples
         self.decisions: list[Decision] = []
-        self.plans: list[DepthPlan] = []
+        self.depth = 0
+
+    @property
+    def state_key(self) -> str:
+        """Name the rule, so that a checkpoint made under another one is told apart."""
+        return self._generate_state_key(
+            criterion=self.criterion, threshold=self.threshold, window=self.window
+        )
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Find the stack, and have a checkpoint's depth restored before its weights are."""
-        if stage != "fit":
-            return
-        find_stack(pl_module)
-        if trainer.world_size > 1:
-            raise InputError(
-                f"AdaptiveDepth works in one process, not in {trainer.world_size}; pass devices=1"
-            )
-        load = pl_module.on_load_checkpoint
+        self.depth = find_stack(pl_module).depth
+        if stage == "fit":
+            self.decisions = []
+            self._check(trainer)
+        self._load = pl_module.on_load_checkpoint
 
         def restore(checkpoint: dict[str, Any]) -> None:
             # Lightning loads the weights before it restores callbacks, and the weights of a cut
             # network fit only a cut network.
             state = checkpoint["callbacks"].get(self.state_key)
             if state is not None:
-                self._restore(pl_module, state)
-            load(checkpoint)
+                resize(pl_module, state["depth"])
+            self._load(checkpoint)
 
         pl_module.on_load_checkpoint = restore  # type: ignore[method-assign]
+
+    def _check(self, trainer: L.Trainer) -> None:
+        if trainer.world_size > 1:
+            raise InputError(
+                f"AdaptiveDepth works in one process, not in {trainer.world_size}; pass devices=1"
+            )
+        if sum(isinstance(c, AdaptiveDepth) for c in trainer.callbacks) > 1:  # type: ignore[attr-defined]
+            raise InputError("AdaptiveDepth was added twice; pass one, or train twice")
+        epochs = trainer.max_epochs or 0
+        if not any(self._asked(epoch, epochs) for epoch in range(1, epochs + 1)):
+            raise InputError(
+                f"no epoch of {epochs} lies in the window {self.window}, so the rule would never be "
+                "asked; pass max_epochs, or more of them, or another window"
+            )
+
+    def _asked(self, epoch: int, epochs: int) -> bool:
+        return self.window[0] * epochs <= epoch <= self.window[1] * epochs
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave the module as it was, besides its depth."""
+        pl_module.on_load_checkpoint = self._load  # type: ignore[method-assign]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ask the rule and apply its plan."""
         epoch = trainer.current_epoch + 1
-        epochs = trainer.max_epochs or 0
-        first, last = (share * epochs for share in self.window)
-        if epoch >= first and (epochs < 1 or epoch <= last):
+        if self._asked(epoch, trainer.max_epochs or 0):
             plan, head = self._plan(trainer, pl_module)
             self._apply(epoch, plan, head, trainer, pl_module)
 
     def _plan(
         self, trainer: L.Trainer, pl_module: nn.Module
     ) -> tuple[DepthPlan, AffineHead | None]:
+        # Lightning loads validation data when it first validates, which may come later than this.
+        trainer.fit_loop.epoch_loop.val_loop.setup_data()
         held_out: Iterable[Any] | None = trainer.val_dataloaders
         if held_out is None:
             raise InputError(
@@ -140,7 +168,7 @@ class AdaptiveDepth(L.Callback):
     ) -> None:
         if plan.removed:
             cut(pl_module, plan, head=head, optimizers=trainer.optimizers)
-            self.plans.append(plan)
+            self.depth = len(plan.keep)
         decision = Decision(
             epoch, plan.depth, len(plan.keep), plan.criterion, plan.reason, plan.scores
         )
@@ -148,27 +176,18 @@ class AdaptiveDepth(L.Callback):
         log.info("epoch %d, %s", epoch, plan)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the decisions and plans so far, as plain values."""
-        return {
-            "decisions": [asdict(d) | {"scores": list(d.scores)} for d in self.decisions],
-            "plans": [plan.to_json() for plan in self.plans],
-        }
+        """Return depth and decisions so far, as plain values."""
+        decisions = [asdict(d) | {"scores": list(d.scores)} for d in self.decisions]
+        return {"depth": self.depth, "decisions": decisions}
 
-    def _restore(self, pl_module: nn.Module, state: dict[str, Any]) -> None:
-        """Cut the fresh model as the checkpoint's was; the weights come from the checkpoint."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a checkpoint's depth and decisions."""
+        self.depth = state["depth"]
         self.decisions = [
             Decision(**d | {"scores": tuple(d["scores"])}) for d in state["decisions"]
         ]
-        self.plans = [DepthPlan.from_json(text) for text in state["plans"]]
-        for plan in self.plans:
-            cut(pl_module, plan, head=_current_head(pl_module) if plan.refit_head else None)
 
 
 def _head_of(curve: DepthCurve, plan: DepthPlan) -> AffineHead | None:
     """Return the head fitted at the cut, or none where no layer goes."""
     return curve.heads[len(plan.keep)] if plan.removed else None
-
-
-def _current_head(model: nn.Module) -> AffineHead:
-    head = find_stack(model).head
-    return AffineHead(head.weight.detach().clone(), head.bias.detach().clone())

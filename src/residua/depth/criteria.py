@@ -19,7 +19,7 @@ def paper(statistics: Statistics, *, threshold: float = 0.01) -> DepthPlan:
 
     Source: Lagzi, arXiv 2101.03009, adaptive depth.
     """
-    if threshold < 0:
+    if not threshold >= 0:
         raise InputError(f"threshold must be 0 or more, not {threshold}")
     T = statistics.depth
     distances = statistics.settle_distance
@@ -35,14 +35,15 @@ def paper(statistics: Statistics, *, threshold: float = 0.01) -> DepthPlan:
 def one_standard_error(curve: DepthCurve) -> DepthPlan:
     """Keep the fewest layers whose held-out loss is within one standard error of the best.
 
-    The smallest t ≥ 1 with loss_t ≤ min_u loss_u + se, where se is the standard error of the best
-    loss over held-out samples; the head is refitted at t.
+    The smallest t ≥ 1 with loss_t ≤ min_u loss_u + se over u ≥ 1, where se is the standard error of the
+    best loss over held-out samples; the head is refitted at t. At least one layer stays, so the input
+    itself (t = 0) is no candidate.
 
     Source: Breiman, Friedman, Olshen, Stone, Classification and Regression Trees, 1984, 3.4.3.
     """
-    best = int(np.argmin(curve.loss))
+    best = 1 + int(np.argmin(curve.loss[1:]))
     bound = curve.loss[best] + curve.loss_error[best]
-    keep = max(1, int(np.flatnonzero(curve.loss <= bound)[0]))
+    keep = 1 + int(np.flatnonzero(curve.loss[1:] <= bound)[0])
     reason = (
         f"held-out loss {curve.loss[keep]:.4f} after layer {keep}, within one standard error "
         f"({curve.loss_error[best]:.4f}) of the best, {curve.loss[best]:.4f} after layer {best}"

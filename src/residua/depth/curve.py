@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -129,7 +129,10 @@ class NormalEquations:
         cross = self.cross[t][:, :-1] - n * torch.outer(x_mean, z_mean)
         scale = gram.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
         gram.diagonal().add_(ridge * scale)
-        K = torch.cholesky_solve(cross, torch.linalg.cholesky(gram)).T  # (classes, units)
+        factor, info = torch.linalg.cholesky_ex(gram)
+        if int(info) > 0:  # rounding exceeds the ridge; a head of NaN is never the best
+            factor = torch.full_like(factor, torch.nan)
+        K = torch.cholesky_solve(cross, factor).T  # (classes, units)
         return AffineHead(K.contiguous(), z_mean - K @ (x_mean + self.origin[t].double()))
 
 
@@ -185,13 +188,37 @@ class HeadEvaluation:
         """Count the batch's samples."""
         self.samples += len(logits)
 
+    def best(self) -> list[int]:
+        """Return for every state the candidate with the lowest loss.
+
+        Raises:
+            InputError: a state has no candidate with a finite loss.
+        """
+        loss = self.loss.nan_to_num(torch.inf)
+        if bool(loss.amin(1).isinf().any()):
+            t = int(loss.amin(1).isinf().nonzero()[0])
+            raise InputError(
+                f"no head could be fitted on the state after layer {t}: it holds NaN or infinite "
+                "values, or its units are too alike for the ridges; lower the learning rate, or pass "
+                "larger ridges"
+            )
+        return loss.argmin(1).tolist()
+
+    def figures(self, column: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mean loss, its standard error and the accuracy of one candidate for each state."""
+        where, n = (torch.arange(len(column)), torch.tensor(column)), self.samples
+        mean, square, right = (v[where] / n for v in (self.loss, self.square, self.right))
+        error = ((square - mean**2).clamp(min=0) / max(n - 1, 1)).sqrt()
+        return mean.numpy(), error.numpy(), right.numpy()
+
 
 def depth_curve(
     model: nn.Module,
     fit_batches: Iterable[Any],
     held_out_batches: Iterable[Any],
     *,
-    target: Target = "logits",
+    score_batches: Iterable[Any] | None = None,
+    target: str = "logits",
     ridges: Sequence[float] = RIDGES,
 ) -> DepthCurve:
     """Fit a head on every state by ridge regression and evaluate it on held-out data.
@@ -199,34 +226,39 @@ def depth_curve(
     Args:
         model: a model with a residual stack and a linear head.
         fit_batches: training batches (x, labels); labels are used for target="labels" only.
-        held_out_batches: validation batches (x, labels); also choose the ridge. Never test data.
+        held_out_batches: validation batches (x, labels); they choose the ridge. Never test data.
+        score_batches: where loss and accuracy are taken once the ridge is chosen, test data for
+            instance; default the held-out batches.
         target: "logits" fits the model's own logits, "labels" the one-hot labels.
         ridges: candidates, relative to the mean variance of a unit.
 
     Raises:
         StackError: no residual stack was found.
-        InputError: no batch came, or labels are missing where they are needed.
+        InputError: no batch came, labels are missing where they are needed, or the states are not
+            finite.
     """
     stack = find_stack(model)
-    if not ridges or min(ridges) <= 0:
+    known = _known(target)
+    if not len(ridges) or not min(ridges) > 0:
         raise InputError(f"ridges must be positive numbers, at least one, not {tuple(ridges)}")
-    equations = NormalEquations(stack, target)
+    equations = NormalEquations(stack, known)
     stream(stack, fit_batches, equations)
     heads = equations.solve(ridges)
-    evaluation = HeadEvaluation(heads, target)
-    stream(stack, held_out_batches, evaluation)
+    chosen = HeadEvaluation(heads, known)
+    stream(stack, held_out_batches, chosen)
+    best = chosen.best()
+    kept = tuple(row[b] for row, b in zip(heads, best, strict=True))
+    if score_batches is None:
+        scored, column = chosen, best
+    else:
+        scored, column = HeadEvaluation([[head] for head in kept], known), [0] * len(kept)
+        stream(stack, score_batches, scored)
+    mean, error, accuracy = scored.figures(column)
+    return DepthCurve(known, mean, error, accuracy, np.asarray(ridges)[best], kept, stack.names)
 
-    n = evaluation.samples
-    mean = evaluation.loss / n
-    best = mean.argmin(1)
-    rows = torch.arange(len(best))
-    variance = (evaluation.square / n - mean**2).clamp(min=0)[rows, best]
-    return DepthCurve(
-        target,
-        mean[rows, best].numpy(),
-        (variance / max(n - 1, 1)).sqrt().numpy(),
-        (evaluation.right / n)[rows, best].numpy(),
-        np.asarray(ridges)[best.numpy()],
-        tuple(row[int(b)] for row, b in zip(heads, best, strict=True)),
-        stack.names,
-    )
+
+def _known(target: str) -> Target:
+    for word in get_args(Target):
+        if target == word:
+            return word  # type: ignore[no-any-return]
+    raise InputError(f"target must be 'logits' or 'labels', not {target!r}")

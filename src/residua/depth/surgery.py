@@ -36,15 +36,15 @@ def cut(
     state keys renumbered. With shared weights there is one iteration less for each removed layer.
 
     Args:
-        model: the model the plan was made for.
+        model: the model the plan was made for, or another with the same layers.
         plan: which layers stay.
         head: replaces the head's weight and bias; its optimizer state starts anew.
         optimizers: those that train the model.
 
     Raises:
-        InputError: the plan is for another model, a head is missing or does not fit, layers in the
-            middle would go though weights are shared, or a parameter group would be left empty. The
-            model is then unchanged.
+        InputError: the plan names other layers than the model has, a head is missing or does not fit,
+            layers in the middle would go though weights are shared, or a parameter group would be left
+            empty. The model is then unchanged.
     """
     stack = find_stack(model)
     optimizers = list(optimizers)
@@ -64,6 +64,22 @@ def cut(
             group["params"] = [p for p in group["params"] if p not in gone]
         for parameter in gone | fresh:
             optimizer.state.pop(parameter, None)
+
+
+def resize(model: nn.Module, depth: int) -> None:
+    """Give a stack as many layers as a checkpoint has, in place, before its weights are loaded.
+
+    Raises:
+        InputError: depth is below 1.
+    """
+    if depth < 1:
+        raise InputError(f"depth must be at least 1, not {depth}")
+    net = find_stack(model).net
+    if not net.shared:
+        blocks = list(net.blocks)[:depth]
+        blocks += [copy.deepcopy(blocks[0]) for _ in range(depth - len(blocks))]
+        net.blocks = nn.ModuleList(blocks)
+    net.depth = depth
 
 
 def _check(

@@ -11,11 +11,12 @@ _COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A800",
 )  # fmt: skip
 _DASHES = ("solid", "dash", "dot")
+_MARKS = ("circle", "x", "diamond")
 
 
 def all_figures(analysis: xr.Dataset) -> list[tuple[go.Figure, str]]:
     """Return the figures of a run in the order of reading, with their captions."""
-    return [
+    figures = [
         (
             _classes(analysis, "residual_mean", "residual y_t, mean over units"),
             "Residual of every layer, mean over the units and over the samples of each class.",
@@ -44,6 +45,12 @@ def all_figures(analysis: xr.Dataset) -> list[tuple[go.Figure, str]]:
             "Layers of the network after every epoch.",
         ),
     ]
+    # A network of one layer has no settle distance, say.
+    return [(figure, caption) for figure, caption in figures if _holds_a_value(figure)]
+
+
+def _holds_a_value(figure: go.Figure) -> bool:
+    return any(np.isfinite(np.asarray(line.y, dtype=float)).any() for line in figure.data)
 
 
 def _layout(figure: go.Figure, x: str, y: str, *, log: bool = False) -> go.Figure:
@@ -55,6 +62,11 @@ def _layout(figure: go.Figure, x: str, y: str, *, log: bool = False) -> go.Figur
         yaxis_title=y,
         yaxis_type="log" if log else "linear",
     )
+    values = {v for line in figure.data for v in line.x}
+    if len(values) <= 20:  # layers and epochs are whole numbers
+        figure.update_xaxes(dtick=1)
+    if y.startswith("depth"):
+        figure.update_yaxes(tickformat="d", rangemode="tozero")
     return figure
 
 
@@ -68,6 +80,8 @@ def _classes(analysis: xr.Dataset, name: str, title: str) -> go.Figure:
             y=values.isel({"class": i}).values,
             name=str(label),
             line=style,
+            marker={"symbol": _MARKS[i // 8 % 3]},
+            mode="lines+markers",
         )
     return _layout(figure, "layer t", title)
 

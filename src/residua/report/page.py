@@ -29,8 +29,9 @@ figure {{ margin: 2rem 0; }} figcaption {{ color: #555; }}
 <p>{foot}</p>
 </body></html>
 """
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "rule": lambda s: s["adaptive"],
+    "depth rule": lambda s: s["adaptive"],
     "layers": lambda s: f"{s['depth_initial']} → {s['depth_final']}",
     "test error": lambda s: f"{s['test_error']:.2f} %",
     "validation error": lambda s: f"{s['val_error']:.2f} %",
@@ -62,16 +63,18 @@ def write_page(
         for decision in summary["decisions"]:
             parts.append(
                 f"<p>After epoch {decision['epoch']}: {decision['depth_before']} → "
-                f"{decision['depth_after']} layers. {html.escape(decision['reason'])}.</p>"
+                f"{decision['depth_after']} layers: {html.escape(decision['reason'])}.</p>"
             )
         parts += [_figure(f, caption) for f, caption in figures.all_figures(analysis)]
     first = next(iter(runs.values()))[0]
+    analyses = [analysis for _, analysis in runs.values()]
     path.write_text(
         _PAGE.format(
             title=html.escape(title),
             lead=(
-                f"Data: {html.escape(first['data'])}. Figures by layer are taken on the validation "
-                "split; nothing that decides the depth looks at the test split."
+                f"Data: {html.escape(first['data'])}. Figures by layer are taken on the "
+                f"{_SPLITS[analyses[0].attrs['split']]} split; nothing that decides the depth looks at "
+                "the test split."
             ),
             table=_table({name: summary for name, (summary, _) in runs.items()}),
             body="\n".join(parts),
@@ -79,7 +82,8 @@ def write_page(
                 f"{first['command']} · seed {first['seed']} · {first['machine']} · "
                 + ", ".join(f"{k} {v}" for k, v in first["versions"].items())
             ),
-        )
+        ),
+        encoding="utf-8",
     )
 
 
@@ -89,10 +93,13 @@ def _figure(figure: Any, caption: str) -> str:
 
 
 def _table(summaries: Mapping[str, dict[str, Any]]) -> str:
-    head = "".join(f"<th>{c}</th>" for c in ("run", *_COLUMNS))
+    columns = dict(_COLUMNS)
+    if all(name == s["adaptive"] for name, s in summaries.items()):
+        del columns["depth rule"]  # the runs are named after it
+    head = "".join(f"<th>{c}</th>" for c in ("run", *columns))
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td>"
-        + "".join(f"<td>{html.escape(cell(s))}</td>" for cell in _COLUMNS.values())
+        + "".join(f"<td>{html.escape(cell(s))}</td>" for cell in columns.values())
         + "</tr>"
         for name, s in summaries.items()
     )
