@@ -5,9 +5,8 @@ from residua.studies.evidence import circles_section, cost_section, interval, se
 
 
 def summary(error, depth, **more):
-    return {"test_error": error, "depth_final": depth, "seconds": 2.0, "machine": "m"} | {
-        "versions": {"torch": "1"}
-    }
+    found = {"test_error": error, "depth_final": depth, "seconds": 2.0, "versions": {"torch": "1"}}
+    return found | {"machine": "m, 2 threads"} | more
 
 
 def test_students_interval():
@@ -24,10 +23,10 @@ def test_differences_are_paired_by_seed():
     }
     text = section("digits", found)
     assert (
-        "| depth-curve | 0, 1 | 2.00 % (1.00, 3.00) | 3, 2 | +1.00 [+1.00, +1.00], pairs: 2 |"
-        in text
+        "| depth-curve | 2 of 10, incomplete | 2.00 % (1.00, 3.00) | 3, 2 | +1.00 [+1.00, +1.00], "
+        "pairs: 2 | 2 (2), 2 (2) |" in text
     )
-    assert "| none | 0, 1, 2 | 5.00 % (2.00, 4.00, 9.00) | 15, 15, 15 | – |" in text
+    assert "| none | 3 of 10, incomplete | 5.00 % (2.00, 4.00, 9.00) | 15, 15, 15 | – |" in text
 
 
 def test_circles_report_the_rate_the_rest_and_the_depths():
@@ -37,7 +36,7 @@ def test_circles_report_the_rate_the_rest_and_the_depths():
         2: summary(0.0, 4) | {"starts": 1},
     }
     text = circles_section({"none": seeds})
-    assert "| none | 2 of 3 | 99.5 % | 4: 1, 15: 2 | 1: 2, 10: 1 |" in text
+    assert "| none | 2 of 3 of 20, incomplete | 99.5 % | 4: 1, 15: 2 | 1: 2, 10: 1 |" in text
     assert "| – |" in circles_section({"none": {0: seeds[0]}})
 
 
