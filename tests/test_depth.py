@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import residua as rs
+from residua.depth.criteria import errors_spent
 from residua.depth.curve import AffineHead
 from residua.depth.surgery import resize
 
@@ -216,6 +217,20 @@ def test_the_input_is_no_candidate_of_one_standard_error():
     plan = rs.plan_depth(curve)
     assert plan.keep == (1, 2, 3)
     assert "of the best, 0.1300 after layer 3" in plan.reason
+
+
+def test_what_is_left_of_the_standard_error_decides():
+    """Asked again with what the first cut left over, the rule gives away one error in all."""
+    loss = np.array([9.0, 0.50, 0.43, 0.40, 0.38])
+    curve = rs.DepthCurve("logits", loss, np.full(5, 0.1), loss, loss, (), tuple("1234"))
+    first = rs.plan_depth(curve)
+    assert first.keep == (1, 2)
+    assert errors_spent(curve, first) == pytest.approx(0.5)
+    assert rs.plan_depth(curve, errors=0.3).keep == (1, 2, 3)
+    assert rs.plan_depth(curve, errors=0.0).removed == ()
+    assert "within 0.3 standard errors of the best" in rs.plan_depth(curve, errors=0.3).reason
+    with pytest.raises(rs.InputError, match="errors must be 0 or more, not -1.0"):
+        rs.plan_depth(curve, errors=-1.0)
 
 
 def test_a_target_that_is_neither_is_refused():

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 from torch import nn
 
-from residua.depth.criteria import criterion_named, plan_depth
+from residua.depth.criteria import criterion_named, errors_spent, plan_depth
 from residua.depth.curve import AffineHead, DepthCurve, depth_curve
 from residua.depth.plan import DepthPlan
 from residua.depth.surgery import cut, resize
@@ -43,7 +43,8 @@ class AdaptiveDepth(L.Callback):
     layers differ by less than `threshold`, the last layer goes; its figure is taken on the
     validation batches. "depth-curve" fits a head in closed form on every state (training batches),
     keeps the fewest layers whose validation loss is within one standard error of the best, and
-    refits the head at the cut. Test data is never read.
+    refits the head at the cut; one standard error in all, however often it is asked. Test data is
+    never read.
 
     Args:
         criterion: "depth-curve" (default) or "paper".
@@ -81,6 +82,7 @@ class AdaptiveDepth(L.Callback):
         self.fit_samples = fit_samples
         self.decisions: list[Decision] = []
         self.depth = 0
+        self.spent = 0.0  # standard errors of held-out loss given away so far
 
     @property
     def state_key(self) -> str:
@@ -93,7 +95,7 @@ class AdaptiveDepth(L.Callback):
         """Find the stack, and have a checkpoint's depth restored before its weights are."""
         self.depth = find_stack(pl_module).depth
         if stage == "fit":
-            self.decisions = []
+            self.decisions, self.spent = [], 0.0
             self._check(trainer)
         self._load = pl_module.on_load_checkpoint
 
@@ -149,7 +151,9 @@ class AdaptiveDepth(L.Callback):
             statistics = accumulate(pl_module, held_out)
             return plan_depth(statistics, self.criterion, threshold=self.threshold), None
         curve = depth_curve(pl_module, self._training_batches(trainer), held_out)
-        plan = plan_depth(curve, self.criterion)
+        plan = plan_depth(curve, self.criterion, errors=1.0 - self.spent)
+        if plan.removed:
+            self.spent = min(1.0, self.spent + errors_spent(curve, plan))
         return plan, _head_of(curve, plan)
 
     def _training_batches(self, trainer: L.Trainer) -> Iterable[Any]:
@@ -178,11 +182,11 @@ class AdaptiveDepth(L.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return depth and decisions so far, as plain values."""
         decisions = [asdict(d) | {"scores": list(d.scores)} for d in self.decisions]
-        return {"depth": self.depth, "decisions": decisions}
+        return {"depth": self.depth, "spent": self.spent, "decisions": decisions}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a checkpoint's depth and decisions."""
-        self.depth = state["depth"]
+        self.depth, self.spent = state["depth"], state["spent"]
         self.decisions = [
             Decision(**d | {"scores": tuple(d["scores"])}) for d in state["decisions"]
         ]

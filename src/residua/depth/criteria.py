@@ -32,24 +32,46 @@ def paper(statistics: Statistics, *, threshold: float = 0.01) -> DepthPlan:
     return DepthPlan(statistics.names, _first(keep), "paper", scores, relation)
 
 
-def one_standard_error(curve: DepthCurve) -> DepthPlan:
+def one_standard_error(curve: DepthCurve, *, errors: float = 1.0) -> DepthPlan:
     """Keep the fewest layers whose held-out loss is within one standard error of the best.
 
-    The smallest t ≥ 1 with loss_t ≤ min_u loss_u + se over u ≥ 1, where se is the standard error of the
-    best loss over held-out samples; the head is refitted at t. At least one layer stays, so the input
-    itself (t = 0) is no candidate.
+    The smallest t ≥ 1 with loss_t ≤ min_u loss_u + errors · se over u ≥ 1, se the standard error
+    of the best loss over held-out samples; the head is refitted at t. At least one layer stays, so the
+    input itself (t = 0) is no candidate.
+
+    Args:
+        curve: with a state for every layer.
+        errors: how many standard errors; default 1. Who asks again and again while a network trains
+            passes what is left of it (:func:`errors_spent`), or gives away one each time.
+
+    Raises:
+        InputError: errors is below 0.
 
     Source: Breiman, Friedman, Olshen, Stone, Classification and Regression Trees, 1984, 3.4.3.
     """
-    best = 1 + int(np.argmin(curve.loss[1:]))
-    bound = curve.loss[best] + curve.loss_error[best]
+    if not errors >= 0:
+        raise InputError(f"errors must be 0 or more, not {errors}")
+    best = _best(curve)
+    bound = curve.loss[best] + errors * curve.loss_error[best]
     keep = 1 + int(np.flatnonzero(curve.loss[1:] <= bound)[0])
+    allowed = "one standard error" if errors == 1 else f"{errors:.2g} standard errors"
     reason = (
-        f"held-out loss {curve.loss[keep]:.4f} after layer {keep}, within one standard error "
-        f"({curve.loss_error[best]:.4f}) of the best, {curve.loss[best]:.4f} after layer {best}"
+        f"held-out loss {curve.loss[keep]:.4f} after layer {keep}, within {allowed} of the best, "
+        f"{curve.loss[best]:.4f} ± {curve.loss_error[best]:.4f} after layer {best}"
     )
     scores = tuple(map(float, curve.loss[1:]))
     return DepthPlan(curve.names, _first(keep), "depth-curve", scores, reason, refit_head=True)
+
+
+def errors_spent(curve: DepthCurve, plan: DepthPlan) -> float:
+    """Return by how many standard errors the loss after a plan's last layer exceeds the best."""
+    best = _best(curve)
+    gap = float(curve.loss[plan.keep[-1]] - curve.loss[best])
+    return gap / float(curve.loss_error[best]) if gap > 0 else 0.0
+
+
+def _best(curve: DepthCurve) -> int:
+    return 1 + int(np.argmin(curve.loss[1:]))
 
 
 def _first(keep: int) -> tuple[int, ...]:
