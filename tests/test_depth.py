@@ -216,7 +216,7 @@ def test_the_input_is_no_candidate_of_one_standard_error():
     curve = rs.DepthCurve("logits", loss, np.full(4, 0.01), loss, loss, (), ("1", "2", "3"))
     plan = rs.plan_depth(curve)
     assert plan.keep == (1, 2, 3)
-    assert "of the best, 0.1300 after layer 3" in plan.reason
+    assert "of the best, 0.1300 ± 0.0100 after layer 3" in plan.reason
 
 
 def test_what_is_left_of_the_standard_error_decides():
@@ -229,7 +229,7 @@ def test_what_is_left_of_the_standard_error_decides():
     assert rs.plan_depth(curve, errors=0.3).keep == (1, 2, 3)
     assert rs.plan_depth(curve, errors=0.0).removed == ()
     assert "within 0.3 standard errors of the best" in rs.plan_depth(curve, errors=0.3).reason
-    with pytest.raises(rs.InputError, match="errors must be 0 or more, not -1.0"):
+    with pytest.raises(rs.InputError, match=r"errors must be 0 or more, not -1\.0"):
         rs.plan_depth(curve, errors=-1.0)
 
 
