@@ -15,6 +15,7 @@ ORDER = [
     {"tracing", "statistics"},
     {"dynamics"},
     {"depth"},
+    {"progress"},
     {"training"},
     {"runs"},
     {"report"},

@@ -217,16 +217,13 @@ def command() -> str:
 
 def set_up(threads: int | None) -> None:
     """Fix the threads and silence what Lightning says about itself."""
-    import logging
-    import warnings
-
     import torch
+
+    from residua.training import quiet_lightning
 
     if threads:
         torch.set_num_threads(threads)
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
+    quiet_lightning()
 
 
 def finish(run: Any, as_json: bool) -> None:

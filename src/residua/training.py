@@ -1,5 +1,7 @@
 """Train and evaluate a network on Lightning."""
 
+import logging
+import warnings
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from residua.data import DataSplits, loader
 from residua.errors import InputError, StoppedError
+from residua.progress import TrainingBar
 from residua.sources import Split
 from residua.stack import find_stack, like
 
@@ -90,7 +93,7 @@ class Classifier(L.LightningModule):
         loss = nn.functional.cross_entropy(
             self(x).float(), y, label_smoothing=self.config.label_smoothing
         )
-        self.log("train_loss", loss, on_epoch=True, on_step=False, prog_bar=True)
+        self.log("train_loss", loss, on_epoch=True, on_step=False)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
@@ -98,8 +101,8 @@ class Classifier(L.LightningModule):
         x, y = batch
         logits = self(x).float()
         self.log("val_loss", nn.functional.cross_entropy(logits, y))
-        self.log("val_accuracy", (logits.argmax(1) == y).float().mean(), prog_bar=True)
-        self.log("depth", float(find_stack(self.net).depth), prog_bar=True)
+        self.log("val_accuracy", (logits.argmax(1) == y).float().mean())
+        self.log("depth", float(find_stack(self.net).depth))
 
     def on_validation_end(self) -> None:
         """Stop where training has diverged.
@@ -180,9 +183,9 @@ def fit(
         _refuse_foreign(last, module.made_of)
     trainer = make_trainer(
         config,
-        callbacks=[*callbacks, _last_checkpoint(folder), *_progress(progress)],
+        callbacks=[*callbacks, _last_checkpoint(folder), *([TrainingBar()] if progress else [])],
         logger=CSVLogger(folder, name="logs"),
-        enable_progress_bar=progress,
+        enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
@@ -257,6 +260,13 @@ def make_trainer(config: TrainConfig, **options: Any) -> L.Trainer:
         ) from error
 
 
+def quiet_lightning() -> None:
+    """Silence what Lightning says about itself; its errors still show."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
 def _last_checkpoint(folder: Path) -> ModelCheckpoint:
     return ModelCheckpoint(
         folder / "checkpoints",
@@ -264,14 +274,6 @@ def _last_checkpoint(folder: Path) -> ModelCheckpoint:
         enable_version_counter=False,
         save_on_train_epoch_end=True,
     )
-
-
-def _progress(shown: bool) -> list[Callback]:
-    if not shown:
-        return []
-    from lightning.pytorch.callbacks import RichProgressBar
-
-    return [RichProgressBar(leave=False)]
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """Run the jobs of a study one by one; what is finished is not repeated."""
 
 import json
-import logging
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 from rich.progress import Progress
 
 from residua import runs
+from residua.training import quiet_lightning
 
 RESULTS = Path("docs/evidence")
 _WORK = Path("runs")
@@ -25,8 +25,7 @@ def repeat(study: str, jobs: Mapping[str, Job], seeds: range) -> None:
     A result lies in docs/evidence/STUDY/NAME-SEED.json; a job that has one is skipped. Work files
     lie in runs/STUDY.
     """
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet_lightning()
     cells = [(name, seed) for seed in seeds for name in jobs]
     with Progress() as progress:
         for name, seed in progress.track(cells, description=study):

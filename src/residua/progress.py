@@ -1,0 +1,55 @@
+"""One line that shows how far a training is and how long it will take yet."""
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class TrainingBar(Callback):
+    """A bar over all steps of a training, with epoch, depth, validation error and remaining time."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the bar where the training starts, or goes on."""
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        total = int(trainer.estimated_stepping_batches)
+        self.task = self.progress.add_task("first epoch", total=total)
+        self.progress.start()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *batch: Any
+    ) -> None:
+        """Move the bar on."""
+        if self.progress is not None:
+            self.progress.update(self.task, completed=trainer.global_step)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say what the epoch has reached."""
+        found = trainer.callback_metrics
+        if self.progress is not None and "val_accuracy" in found and "depth" in found:
+            said = (
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, depth {int(found['depth'])}, "
+                f"validation error {100 * (1 - float(found['val_accuracy'])):.2f} %"
+            )
+            self.progress.update(self.task, description=said)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Take the bar away."""
+        if self.progress is not None:
+            self.progress.stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, error: Any) -> None:
+        """Take the bar away before the error is said."""
+        self.teardown(trainer, pl_module, "fit")
