@@ -165,3 +165,36 @@ def test_the_main_job_cuts_depth_at_the_same_accuracy(tmp_path):
     assert got["depth-curve"]["depth_final"] <= 5
     assert got["depth-curve"]["test_error"] <= got["none"]["test_error"] + 1
     assert 'id="' in (tmp_path / "demo" / "report.html").read_text()
+
+
+def test_dynamics_of_a_matrix(tmp_path):
+    np.save(tmp_path / "W.npy", np.array([[1.2, -0.7], [-0.9, 0.8]]))
+    np.save(tmp_path / "b.npy", np.array([1.0, -1.0]))
+    arguments = ("dynamics", tmp_path / "W.npy", "--bias", tmp_path / "b.npy", "--layers", 300)
+    found = json.loads(residua(*arguments, "--json").stdout)
+    verdicts = {tuple(p["y"]): p["verdict"] for p in found["fixed_points"] if max(p["y"]) == 1}
+    assert verdicts[(1.0, 0.0)] == verdicts[(0.0, 1.0)] == "stable"
+    assert verdicts[(1.0, 1.0)] == "saddle"
+    assert found["interactions"]["counted"]["competition"] == 1
+    assert found["path"][-1] == pytest.approx([1, 0], abs=1e-6)
+    shown = residua(*arguments)
+    assert shown.returncode == 0
+    assert "(1, 0): stable" in shown.stdout
+    assert "after 300 layers: (1," in shown.stdout
+
+
+def test_dynamics_of_a_run_and_of_what_is_none(run, tmp_path):
+    found = json.loads(residua("dynamics", run, "--json", "--starts", 4, "--layers", 3).stdout)
+    assert found["units"] == 70
+    assert len(found["path"]) == 3
+    np.save(tmp_path / "W.npy", np.full((2, 3), 0.5))
+    np.save(tmp_path / "nan.npy", np.full((2, 2), np.nan))
+    np.save(tmp_path / "ok.npy", np.eye(2))
+    (tmp_path / "text.npy").write_text("W")
+    failing("must be a square matrix, not of shape (2, 3)", "dynamics", tmp_path / "W.npy")
+    failing("W holds 4 NaN or infinite entries", "dynamics", tmp_path / "nan.npy")
+    failing("cannot be read as an array", "dynamics", tmp_path / "text.npy")
+    failing("cannot be read as an array", "dynamics", tmp_path / "none.npy")
+    failing("where W has 2 units", "dynamics", tmp_path / "ok.npy", "--bias", tmp_path / "nan.npy")
+    failing("pass --layer with a run only", "dynamics", tmp_path / "ok.npy", "--layer", 1)
+    failing("step_size must be a positive", "dynamics", tmp_path / "ok.npy", "--step-size", -1)

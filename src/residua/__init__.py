@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from residua.dynamics.enumeration import enumerate_fixed_points
     from residua.dynamics.fixed_points import FixedPoints
     from residua.dynamics.interactions import Interactions, energy, helpers, interactions, potential
+    from residua.dynamics.portrait import Portrait, portrait
+    from residua.dynamics.prolonged import Prolonged, prolong
     from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
     from residua.dynamics.search import Search, SearchConfig, find_fixed_points
     from residua.dynamics.stability import (
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         ode_jacobian,
         state_jacobians,
     )
+    from residua.dynamics.sweep import critical_step_size, stability_sweep
     from residua.errors import InputError, MissingExtraError, ResiduaError, StackError
     from residua.nets import MLP, ResNet
     from residua.sources import Split
@@ -53,6 +56,9 @@ _HOME = {
         "interactions",
         "potential",
     ),
+    "dynamics.portrait": ("Portrait", "portrait"),
+    "dynamics.prolonged": ("Prolonged", "prolong"),
+    "dynamics.sweep": ("critical_step_size", "stability_sweep"),
     "dynamics.residual_map": (
         "ResidualMap",
         "first_pre_activation",
@@ -94,6 +100,8 @@ __all__ = [
     "MissingExtraError",
     "Moments",
     "NetConfig",
+    "Portrait",
+    "Prolonged",
     "ResNet",
     "ResiduaError",
     "ResidualMap",
@@ -108,6 +116,7 @@ __all__ = [
     "accumulate",
     "apply",
     "build",
+    "critical_step_size",
     "cut",
     "depth_curve",
     "eigenvalues",
@@ -129,9 +138,12 @@ __all__ = [
     "map_jacobian",
     "ode_jacobian",
     "plan_depth",
+    "portrait",
     "potential",
+    "prolong",
     "residual_map",
     "save",
+    "stability_sweep",
     "state_jacobians",
     "trace",
 ]

@@ -210,6 +210,48 @@ def demo(
     out.print(f"look at {out_dir}/report.html; each run has a folder in {out_dir}", soft_wrap=True)
 
 
+@app.command()
+def dynamics(
+    source: Annotated[Path, typer.Argument(help="Run folder, or W as an .npy file.")],
+    bias: Annotated[
+        Path | None, typer.Option(help="b as an .npy file: path from x(0) = 0.")
+    ] = None,
+    step_size: Annotated[float | None, typer.Option(help="h; default 1, or the run's.")] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="With variable weights: the block that is repeated.")
+    ] = None,
+    layers: Annotated[int, typer.Option(help="Length of the path.")] = 100,
+    starts: Annotated[int | None, typer.Option(help="Of the search beyond 12 units.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the starts.")] = 0,
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show who helps whom, and where the residuals of shared weights come to rest.
+
+    [dim]Example: residua dynamics W.npy --json[/dim]
+    """
+    from residua import runs
+    from residua.dynamics.portrait import portrait
+
+    set_up(threads)
+    residuals, start = runs.residuals_of(source, bias, step_size=step_size, layer=layer)
+    found = portrait(residuals, start=start, layers=layers, starts=starts, seed=seed)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+        return
+    pairs = found.pairs
+    rows = [
+        [kind, f"{pairs.counted[kind]:.1%}", f"{pairs.weighted[kind]:.1%}"]
+        for kind in pairs.counted
+    ]
+    print_table(f"pairs of {pairs.units} units", ["kind", "counted", "weighted"], rows)
+    how = f"searched from {found.starts} starts" if found.starts else "all of them"
+    out.print(f"\n{found.fixed}\n({how})", soft_wrap=True)
+    if found.path is not None:
+        shown = ", ".join(f"{v:.4g}" for v in found.path[-1, :6].tolist())
+        out.print(f"after {layers} layers: ({shown}{', …' if pairs.units > 6 else ''})")
+
+
 def command() -> str:
     """Return the command as it was typed."""
     return shlex.join(["residua", *sys.argv[1:]])

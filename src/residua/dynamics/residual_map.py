@@ -150,7 +150,7 @@ def residual_map(
     """
     if not isinstance(source, nn.Module):
         W = torch.as_tensor(source)
-        return ResidualMap(W, step_size or 1.0, activation or "logistic")
+        return ResidualMap(W, 1.0 if step_size is None else step_size, activation or "logistic")
     stack = find_stack(source)
     if not stack.branch_is_residual:
         raise InputError("an MLP has no skip, so its layers have no residual map; pass a ResNet")
@@ -164,7 +164,8 @@ def residual_map(
     net = stack.net
     assert isinstance(net, ResNet)
     weight = net.block((layer or 1) - 1).linear.weight.detach()
-    return ResidualMap(weight, step_size or net.step_size, activation or net.activation)
+    h = net.step_size if step_size is None else step_size
+    return ResidualMap(weight, h, activation or net.activation)
 
 
 @torch.no_grad()

@@ -245,12 +245,24 @@ def _distinct(points: Tensor, gap: Tensor, unique: float) -> tuple[Tensor, Tenso
     """Return of each cluster of points the one with the smallest gap, and the clusters' sizes."""
     if not len(points):
         return points, torch.zeros(0, dtype=torch.int64)
-    pairs = cKDTree(points.numpy(force=True)).query_pairs(unique, p=np.inf, output_type="ndarray")
-    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(points),) * 2)
+    where, sizes = _on_a_grid(points.numpy(force=True), gap.numpy(force=True), unique / 2)
+    seen = points.numpy(force=True)[where]
+    pairs = cKDTree(seen).query_pairs(unique, p=np.inf, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(seen),) * 2)
     count, label = connected_components(links, directed=False)
-    order = gap.numpy(force=True).argsort(kind="stable")
-    first = [order[np.flatnonzero(label[order] == k)[0]] for k in range(count)]
-    return points[first], torch.from_numpy(np.bincount(label, minlength=count))
+    order = gap.numpy(force=True)[where].argsort(kind="stable")
+    first = [where[order[np.flatnonzero(label[order] == k)[0]]] for k in range(count)]
+    return points[first], torch.from_numpy(np.bincount(label, sizes, count).astype(np.int64))
+
+
+def _on_a_grid(
+    points: np.ndarray, gap: np.ndarray, spacing: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return one point of each cell of a grid, that with the smallest gap, and the cells' sizes."""
+    order = gap.argsort(kind="stable")
+    cells = np.round(points[order] / spacing)
+    _, first, sizes = np.unique(cells, axis=0, return_index=True, return_counts=True)
+    return order[first], sizes
 
 
 def _slow_points(

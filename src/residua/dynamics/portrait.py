@@ -1,0 +1,109 @@
+"""All that a weight matrix says about its residuals, in one record."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from residua.dynamics.enumeration import LARGEST, enumerate_fixed_points
+from residua.dynamics.fixed_points import FixedPoints
+from residua.dynamics.interactions import Interactions, interactions
+from residua.dynamics.residual_map import ResidualMap
+from residua.dynamics.search import find_fixed_points
+from residua.dynamics.stability import escape_time
+from residua.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Portrait:
+    """Interactions, fixed points and where the residuals lead from a start.
+
+    Attributes:
+        residuals: the map.
+        pairs: who helps and hinders whom.
+        fixed: the fixed points.
+        starts: of the search; 0 where all points were enumerated.
+        path: y(1)…y(T) from the start given, or None.
+    """
+
+    residuals: ResidualMap
+    pairs: Interactions
+    fixed: FixedPoints
+    starts: int
+    path: Float[Tensor, "layers unit"] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as JSON wants them; complex numbers are pairs."""
+        fixed = self.fixed
+        points = [
+            {
+                "y": fixed.points[k].tolist(),
+                "speed": float(fixed.speed[k]),
+                "verdict": fixed.verdicts[k],
+                "ode_verdict": fixed.ode_verdicts[k],
+                "unstable_dimension": int(fixed.unstable_dimension[k]),
+                "multipliers": torch.view_as_real(fixed.multipliers[k]).tolist(),
+                "ode_eigenvalues": torch.view_as_real(fixed.ode_eigenvalues[k]).tolist(),
+                "escape_time": _finite(float(escape_time(fixed.multipliers)[k])),
+                "family": int(fixed.family[k]),
+                "found_from": int(fixed.found_from[k]),
+            }
+            for k in range(len(fixed))
+        ]
+        return {
+            "units": self.residuals.units,
+            "step_size": self.residuals.step_size,
+            "activation": self.residuals.activation,
+            "interactions": asdict(self.pairs),
+            "starts": self.starts,
+            "fixed_points": points,
+            "path": None if self.path is None else self.path.tolist(),
+        }
+
+
+def portrait(
+    residuals: ResidualMap,
+    *,
+    start: Float[Tensor, "unit"] | None = None,
+    layers: int = 100,
+    starts: int | None = None,
+    seed: int = 0,
+) -> Portrait:
+    """Return interactions, fixed points and a path of a logistic residual map.
+
+    Up to 12 units all fixed points are enumerated; beyond, they are searched for from random starts.
+
+    Args:
+        residuals: the map.
+        start: z(1), where the path starts, such as the bias for x(0) = 0; default no path.
+        layers: length of the path.
+        starts: of the search; default as many as have 20,000 entries together, 8 to 1024.
+        seed: of the starts.
+
+    Raises:
+        InputError: the map is not logistic, has one unit, or starts or layers is below 1.
+    """
+    if residuals.activation != "logistic":
+        raise InputError(
+            f"a portrait is of logistic residuals, not {residuals.activation}; use find_fixed_points "
+            "on the map"
+        )
+    if starts is not None and starts < 1:
+        raise InputError(f"starts must be at least 1, not {starts}")
+    W = residuals.W
+    n = residuals.units
+    if n <= LARGEST:
+        tried, fixed = 0, enumerate_fixed_points(W, step_size=residuals.step_size)
+    else:
+        tried = starts or min(1024, max(8, 20_000 // n))
+        generator = torch.Generator().manual_seed(seed)
+        y = torch.rand(tried, n, dtype=torch.float64, generator=generator)
+        fixed = find_fixed_points(residuals, y.to(W.device)).fixed
+    path = None if start is None else residuals.trajectory(start, layers)
+    return Portrait(residuals, interactions(W), fixed, tried, path)
+
+
+def _finite(value: float) -> float | None:
+    return value if value < float("inf") else None
