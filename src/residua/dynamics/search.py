@@ -22,6 +22,7 @@ from residua.errors import InputError
 Step = Callable[[Tensor], Tensor]
 Status = Literal["fixed point", "slow point", "outlier", "not converged"]
 _ENTRIES = 20_000_000  # of Jacobians held at once: 160 MB
+_SLOW = 1e-3  # a gradient this far below a speed of at least this leads to no root
 _COARSE = 0.01  # ends closer than this are polished to a slow point once
 _POLISH = 50  # Newton steps at most for a slow point
 
@@ -214,7 +215,9 @@ def _descend(
             1e-16, 1e16
         )
         stuck = ~better & (damping[active] >= 1e15)
-        going = ~(short | stuck) & y[active].isfinite().all(1)
+        # A minimum that is no root: Newton's steps on the speed itself finish it (_slowest).
+        slow = (size >= _SLOW) & (gradient[active] <= _SLOW * size)
+        going = ~(short | stuck | slow) & y[active].isfinite().all(1)
         active, r = active[going], r[going]
         if not len(active):
             break
@@ -270,34 +273,41 @@ def _slow_points(
 ) -> tuple[Tensor, Tensor]:
     """Return the distinct minima of the speed near the candidates, and which of these led to one."""
     ends, _ = _distinct(y[candidates], gap[candidates], _COARSE)
-    minima = [m for m in (_slowest_near(step, end) for end in ends) if m is not None]
     led = torch.zeros(len(y), dtype=torch.bool, device=y.device)
-    if not minima:
+    found = _slowest(step, ends) if len(ends) else ends
+    if not len(found):
         return y[:0], led
-    found = torch.stack(minima)
     found, _ = _distinct(found, (step(found) - found).abs().amax(1), unique)
     led[candidates] = torch.cdist(y[candidates], found, p=torch.inf).amin(1) <= 10 * _COARSE
     return found, led
 
 
-def _slowest_near(step: Step, y: Tensor) -> Tensor | None:
-    """Return the strict local minimum of ½‖F(y) − y‖² that Newton's steps reach from y, or None."""
+def _slowest(step: Step, y: Tensor) -> Tensor:
+    """Return the strict local minima of ½‖F(y) − y‖² that Newton's steps reach from points y."""
 
     def q(point: Tensor) -> Tensor:
         r = step(point[None])[0] - point
         half: Tensor = 0.5 * (r * r).sum()
         return half
 
+    gradient = torch.func.vmap(torch.func.grad(q))
+    hessian = torch.func.vmap(torch.func.hessian(q))
+    reached = []
     for _ in range(_POLISH):
-        gradient, hessian = torch.func.grad(q)(y), torch.func.hessian(q)(y)
-        curvature = torch.linalg.eigvalsh(hessian)
-        if not curvature[0] > 1e-9 * max(1.0, float(curvature[-1])):
-            return None
-        move = torch.linalg.solve(hessian, gradient)
+        H = hessian(y)
+        curvature = torch.linalg.eigvalsh(H)
+        convex = curvature[:, 0] > 1e-9 * curvature[:, -1].clamp(min=1.0)
+        y, H = y[convex], H[convex]
+        if not len(y):
+            break
+        move = torch.linalg.solve(H, gradient(y))
         y = y - move
-        if move.abs().max() <= 1e-12 * max(1.0, float(y.abs().max())):
-            return y
-    return None
+        still = move.abs().amax(1) > 1e-12 * y.abs().amax(1).clamp(min=1.0)
+        reached.append(y[~still])
+        y = y[still & y.isfinite().all(1)]
+        if not len(y):
+            break
+    return torch.cat(reached) if reached else y[:0]
 
 
 def _judge(
