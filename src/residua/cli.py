@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
+from residua.choices import Activation, Adaptive, Experiment, Lift, Net, SplitName, Weights
 from residua.errors import ResiduaError, StoppedError
 
 app = typer.Typer(
@@ -250,6 +250,60 @@ def dynamics(
     if found.path is not None:
         shown = ", ".join(f"{v:.4g}" for v in found.path[-1, :6].tolist())
         out.print(f"after {layers} layers: ({shown}{', …' if pairs.units > 6 else ''})")
+
+
+@app.command()
+def reproduce(
+    experiment: Annotated[Experiment, typer.Argument(help="The paper's experiment.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="New folder.")],
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Repeat an experiment of the paper and set its figures beside the paper's.
+
+    [dim]Example: residua reproduce E1 --out e1[/dim]
+    """
+    from residua import runs
+    from residua.report.page import write_overlay
+    from residua.studies import e1
+
+    set_up(threads)
+    runs.refuse_existing(out_dir)
+    runs.make_folder(out_dir)
+    done = {}
+    for seed in range(seeds):
+        if not as_json:
+            out.print(f"{experiment}, seed {seed}: training until the circles are fitted")
+        done[f"seed {seed}"] = e1.reproduce(seed, out_dir / "training")
+    found = {"paper": e1.PAPER, "seeds": [r.summary for r in done.values()], "command": command()}
+    runs.write_json(out_dir / "e1.json", found)
+    title = f"residua: {experiment}"
+    write_overlay(out_dir / "report.html", title, {n: r.trajectories for n, r in done.items()})
+    if as_json:
+        print(json.dumps(found))
+        return
+    header = ["", "accuracy", "rests at", "one point", "map − net", "ODE − net"]
+    paper = ["paper", "100.00 %", "(0, 0, 1) stable", "yes", "", "reproduces"]
+    print_table(
+        "circles, 15 shared layers of 3 units", header, [paper, *map(_e1_row, done.items())]
+    )
+    out.print(f"wrote e1.json and report.html into {out_dir}", soft_wrap=True)
+
+
+def _e1_row(item: tuple[str, Any]) -> list[str]:
+    name, s = item[0], item[1].summary
+    rests = "; ".join(dict.fromkeys(_rest(r) for r in s["rests"]))
+    same = "yes" if s["same_point"] else "no"
+    errors = [f"{s[key]:.1e}" for key in ("map_error", "ode_error")]
+    return [name, f"{s['accuracy']:.2f} %", rests, same, *errors]
+
+
+def _rest(found: dict[str, Any]) -> str:
+    if found["distance"] > 0.01:
+        return "not after 1000 layers"
+    point = ", ".join(f"{v:.3g}" for v in found["nearest"])
+    return f"({point}) {found['verdict']}"
 
 
 def command() -> str:

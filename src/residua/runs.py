@@ -103,7 +103,7 @@ def start(config: RunConfig, folder: Path, command: str, *, progress: bool = Tru
     make_folder(folder)
     with _locked(folder):
         refuse_existing(folder)  # another process may have been faster
-        _write_json(folder / "config.json", {"command": command, **asdict(config)})
+        write_json(folder / "config.json", {"command": command, **asdict(config)})
         return _go(config, folder, data, command, progress)
 
 
@@ -261,7 +261,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
     }
     save(net, folder / "model.safetensors")
     write_analysis(analysis, folder / "analysis.nc")
-    _write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", summary)
     return Run(folder, config, net, analysis, summary)
 
 
@@ -408,8 +408,8 @@ def machine() -> str:
     return f"{platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    # In one step, so that a stop leaves no half a file.
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write JSON in one step, so that a stop leaves no half a file."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     part.replace(path)

@@ -114,6 +114,26 @@ def _curve(analysis: xr.Dataset) -> go.Figure:
     return _layout(figure, "state t", "held-out loss (nats)", log=True)
 
 
+def overlay(trajectories: xr.Dataset, *, cumulative: bool = False) -> go.Figure:
+    """Return the class means of every unit over layers: network, exact map and eq. 3."""
+    figure = go.Figure()
+    marks = {"network": "lines", "map": "markers", "ode": "lines"}
+    for i, label in enumerate(trajectories["class"].values):
+        for unit in range(trajectories.sizes["unit"]):
+            for way, mode in marks.items():
+                y = trajectories[way].isel({"class": i, "unit": unit})
+                figure.add_scatter(
+                    x=trajectories["layer"].values,
+                    y=(y.cumsum("layer") if cumulative else y).values,
+                    name=f"{way}, {label}, unit {unit}",
+                    mode=mode,
+                    line={"color": _COLOURS[unit % 8], "dash": "dot" if way == "ode" else "solid"},
+                    marker={"color": _COLOURS[unit % 8], "symbol": _MARKS[i % 3]},
+                )
+    title = "Σ y_t" if cumulative else "residual y_t"
+    return _layout(figure, "layer t", f"{title}, class mean")
+
+
 def layer_rows(analysis: xr.Dataset) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the per-layer table that the terminal shows."""
     header = ["layer", "mean |y|", "settle", "spread", "loss", "accuracy"]

@@ -52,11 +52,7 @@ def write_page(
     Raises:
         MissingExtraError: plotly is not installed.
     """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise MissingExtraError("plotly", "report", "the report page") from error
-    script: str = get_plotlyjs()
+    script = _plotly()
     parts = [f"<script>{script}</script>"]
     for name, (summary, analysis) in runs.items():
         parts.append(f"<h2>{html.escape(name)}</h2>")
@@ -85,6 +81,40 @@ def write_page(
         ),
         encoding="utf-8",
     )
+
+
+def write_overlay(path: Path, title: str, trajectories: Mapping[str, xr.Dataset]) -> None:
+    """Write a page that lays network, exact map and eq. 3 over each other, for several seeds.
+
+    Args:
+        path: of the HTML file; an existing page is replaced.
+        title: heading.
+        trajectories: by name, network, map and ode over (layer, class, unit).
+
+    Raises:
+        MissingExtraError: plotly is not installed.
+    """
+    parts = [f"<script>{_plotly()}</script>"]
+    for name, found in trajectories.items():
+        parts.append(f"<h2>{html.escape(name)}</h2>")
+        parts.append(
+            _figure(figures.overlay(found), "Residuals, mean over the samples of a class.")
+        )
+        parts.append(_figure(figures.overlay(found, cumulative=True), "Their cumulative sums."))
+    lead = "Lines: network. Marks: the exact map. Dots: eq. 3 in continuous time."
+    page = _PAGE.format(
+        title=html.escape(title), lead=lead, table="", body="\n".join(parts), foot=""
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _plotly() -> str:
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise MissingExtraError("plotly", "report", "the report page") from error
+    script: str = get_plotlyjs()
+    return script
 
 
 def _figure(figure: Any, caption: str) -> str:

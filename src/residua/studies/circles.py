@@ -39,11 +39,7 @@ def circles(rule: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train on the circles of one seed, with restarts, and return the summary of the best start."""
     data = load_data("circles", seed=seed)
     began = time.monotonic()
-    starts: list[Start] = []
-    while len(starts) < STARTS and not any(_fitted(s) for s in starts):
-        shutil.rmtree(folder, ignore_errors=True)
-        starts.append(train(rule, data, seed * STARTS + len(starts), folder))
-    best = min(starts, key=lambda s: s.train_loss)
+    best, losses = fitted_start(rule, data, seed, folder)
     return {
         "data": "circles",
         "test_error": 100 * (1 - evaluate(best.net, data.test)),
@@ -53,14 +49,23 @@ def circles(rule: str, seed: int, folder: Path) -> dict[str, Any]:
         "depth_final": best.net.depth,
         "adaptive": rule,
         "epochs": EPOCHS,
-        "starts": len(starts),
-        "start_losses": [s.train_loss for s in starts],
+        "starts": len(losses),
+        "start_losses": losses,
         "seconds": round(time.monotonic() - began, 1),
         "seed": seed,
         "versions": versions(),
         "machine": machine(),
         "command": "make evidence-circles",
     }
+
+
+def fitted_start(rule: str, data: DataSplits, seed: int, folder: Path) -> tuple[Start, list[float]]:
+    """Return the best of as many starts as it takes, and the training losses of all."""
+    starts: list[Start] = []
+    while len(starts) < STARTS and not any(_fitted(s) for s in starts):
+        shutil.rmtree(folder, ignore_errors=True)
+        starts.append(train(rule, data, seed * STARTS + len(starts), folder))
+    return min(starts, key=lambda s: s.train_loss), [s.train_loss for s in starts]
 
 
 def train(rule: str, data: DataSplits, seed: int, folder: Path) -> Start:

@@ -1,0 +1,147 @@
+"""E1: network, exact map and eq. 3 side by side on two circles, and where the residuals come to rest."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from residua.data import load_data
+from residua.dynamics.enumeration import enumerate_fixed_points
+from residua.dynamics.prolonged import prolong
+from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
+from residua.nets import ResNet
+from residua.runs import machine, versions
+from residua.studies.circles import fitted_start
+from residua.training import evaluate
+
+# What the paper reports of its one network.
+PAPER = {
+    "accuracy": 100.0,
+    "fixed_point": [0, 0, 1],
+    "ode_eigenvalues": [-0.8, -0.87, -1.95],
+    "last_state": {"r = 0.5": [1.95, 0.68, 12.02], "r = 1": [2.03, 0.81, 11.63]},
+}
+LAYERS = 15
+STEP_SIZES = (1.0, 0.5, 0.25, 0.125)
+GAINS = (0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """E1 of one seed: a summary of plain values and the trajectories behind it."""
+
+    summary: dict[str, Any]
+    trajectories: xr.Dataset
+
+
+def reproduce(seed: int, folder: Path) -> Reproduction:
+    """Train the circles' network of one seed and set it beside eq. 3.
+
+    Args:
+        seed: draws the points and starts the search for a network that fits them.
+        folder: for the training's files.
+    """
+    data = load_data("circles", seed=seed)
+    start, losses = fitted_start("none", data, seed, folder)
+    net = start.net.double().eval()
+    x, labels = data.test.x.double(), data.test.y
+    found = trajectories(net, x, labels, data.classes)
+    residuals, z = residual_map(net), first_pre_activation(net, x)
+    long = prolong(net, [(x, labels)], 1000)
+    fixed = enumerate_fixed_points(residuals.W)
+    ends = torch.from_numpy(long.moments.mean[-1])
+    nearest = torch.cdist(ends, fixed.points, p=torch.inf).min(1)
+    last = _class_means(_last(net, x), labels)
+    summary = {
+        "seed": seed,
+        "starts": len(losses),
+        "train_loss": start.train_loss,
+        "accuracy": 100 * evaluate(net, data.test),
+        "last_state": dict(zip(data.classes, _rounded(last), strict=True)),
+        "classifier": _rounded(net.head.weight.detach()),
+        "W": _rounded(residuals.W),
+        "settled": long.settled(),
+        "rests": [
+            {
+                "class": name,
+                "mean_residual": _rounded(ends[c]),
+                "nearest": _rounded(fixed.points[k]),
+                "distance": float(nearest.values[c]),
+                "verdict": fixed.verdicts[k],
+                "ode_eigenvalues": _rounded(fixed.ode_eigenvalues[k].real),
+            }
+            for c, (name, k) in enumerate(zip(data.classes, nearest.indices.tolist(), strict=True))
+        ],
+        "same_point": len(set(nearest.indices.tolist())) == 1,
+        "map_error": _largest(found["network"] - found["map"]),
+        "ode_error": _largest(found["network"] - found["ode"]),
+        "ode_error_cumulative": _largest((found["network"] - found["ode"]).cumsum("layer")),
+        "departure": departure(residuals.W, z),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    return Reproduction(summary, found)
+
+
+def trajectories(net: ResNet, x: Tensor, labels: Tensor, classes: tuple[str, ...]) -> xr.Dataset:
+    """Return the class means of y_t, t = 1…15: of the network, of the exact map and of eq. 3."""
+    residuals, z = residual_map(net), first_pre_activation(net, x)
+    seen = []
+    state = net.lift(x)
+    with torch.no_grad():
+        for t in range(LAYERS):
+            after = net.block(t)(state)
+            seen.append(after - state)
+            state = after
+    times = torch.arange(LAYERS, dtype=z.dtype)
+    ways = {
+        "network": torch.stack(seen),
+        "map": residuals.trajectory(z, LAYERS),
+        "ode": residuals.flow(z, times),
+    }
+    dims = ("layer", "class", "unit")
+    means = {
+        name: (dims, np.stack([_class_means(y, labels).numpy() for y in values]))
+        for name, values in ways.items()
+    }
+    return xr.Dataset(means, coords={"layer": range(1, LAYERS + 1), "class": list(classes)})
+
+
+def departure(W: Tensor, z: Tensor) -> list[dict[str, float]]:
+    """Return how far the map is from eq. 3 at equal times, for several h and several gains of W.
+
+    Mean over samples and units of abs(y_map − y_ODE), at its largest over the time of 15 layers.
+    """
+    found = []
+    for gain in GAINS:
+        for h in STEP_SIZES:
+            steps = round((LAYERS - 1) / h)
+            times = torch.arange(steps + 1, dtype=z.dtype) * h
+            scaled = ResidualMap(gain * W, step_size=h)
+            gap = (scaled.trajectory(z, steps + 1) - scaled.flow(z, times)).abs().mean((1, 2))
+            found.append({"gain": gain, "step_size": h, "departure": float(gap.max())})
+    return found
+
+
+@torch.no_grad()
+def _last(net: ResNet, x: Tensor) -> Tensor:
+    state: Tensor = net.lift(x)
+    for t in range(net.depth):
+        state = net.block(t)(state)
+    return state
+
+
+def _class_means(values: Tensor, labels: Tensor) -> Tensor:
+    return torch.stack([values[labels == c].mean(0) for c in range(int(labels.max()) + 1)])
+
+
+def _largest(difference: xr.DataArray) -> float:
+    return float(np.abs(difference).max())
+
+
+def _rounded(values: Tensor) -> Any:
+    return np.round(values.numpy(force=True), 4).tolist()

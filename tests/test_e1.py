@@ -1,0 +1,32 @@
+import numpy as np
+import torch
+
+import residua as rs
+from residua.dynamics.residual_map import first_pre_activation, residual_map
+from residua.report.page import write_overlay
+from residua.studies.e1 import departure, trajectories
+
+
+def test_the_map_lies_on_the_network_and_eq_3_beside_it(tmp_path):
+    torch.manual_seed(0)
+    net = rs.ResNet(2, 3, 2).double()
+    with torch.no_grad():
+        net.blocks[0].linear.weight.mul_(8)
+    data = rs.load_data("circles")
+    x, y = data.test.x.double(), data.test.y
+    found = trajectories(net, x, y, data.classes)
+    assert dict(found.sizes) == {"layer": 15, "class": 2, "unit": 3}
+    assert float(np.abs(found["network"] - found["map"]).max()) < 1e-12
+    assert float(np.abs(found["network"] - found["ode"])[0].max()) < 1e-12  # one start for all
+    assert float(np.abs(found["network"] - found["ode"]).max()) > 1e-3
+    write_overlay(tmp_path / "page.html", "E1", {"seed 0": found})
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "network, r = 0.5, unit 2" in page
+
+    gaps = {
+        (g["gain"], g["step_size"]): g["departure"]
+        for g in departure(residual_map(net).W, first_pre_activation(net, x))
+    }
+    for gain in (0.5, 1.0, 2.0):  # first order in h, and growing with W
+        assert gaps[gain, 0.125] < 0.7 * gaps[gain, 0.25] < 0.7 * 0.7 * gaps[gain, 0.5]
+    assert gaps[0.5, 1.0] < gaps[1.0, 1.0] < gaps[2.0, 1.0]
