@@ -17,7 +17,7 @@ import torch
 import residua as rs
 from residua.depth.curve import NormalEquations
 from residua.runs import machine, versions
-from residua.statistics import stream
+from residua.streaming import stream
 from residua.studies.jobs import RESULTS
 
 ROUNDS = 15

@@ -140,13 +140,13 @@ def inspect(
 
     [dim]Example: residua inspect runs/digits --split test[/dim]
     """
-    from residua import runs
+    from residua import folder, runs
     from residua.report.figures import layer_rows
 
     set_up(threads)
     if out_dir is not None:
-        runs.refuse_existing(out_dir)
-        runs.make_folder(out_dir)
+        folder.refuse_existing(out_dir)
+        folder.make_folder(out_dir)
     found = runs.read(run)
     fresh = runs.inspect(found, split, data, str(data_dir) if data_dir else None)
     header, rows = layer_rows(fresh)
@@ -177,12 +177,12 @@ def demo(
 
     [dim]Example: residua demo --out demo[/dim]
     """
-    from residua import runs
+    from residua import folder, runs
     from residua.report.figures import layer_rows
     from residua.training import TrainConfig
 
     set_up(threads)
-    runs.refuse_existing(out_dir)
+    folder.refuse_existing(out_dir)
     done: dict[str, runs.Run] = {}
     rules: tuple[Adaptive, ...] = ("none", "depth-curve", "paper")
     for name in rules:
@@ -264,20 +264,20 @@ def reproduce(
 
     [dim]Example: residua reproduce E1 --out e1[/dim]
     """
-    from residua import runs
+    from residua import folder
     from residua.report.page import write_overlay
     from residua.studies import e1
 
     set_up(threads)
-    runs.refuse_existing(out_dir)
-    runs.make_folder(out_dir)
+    folder.refuse_existing(out_dir)
+    folder.make_folder(out_dir)
     done = {}
     for seed in range(seeds):
         if not as_json:
             out.print(f"{experiment}, seed {seed}: training until the circles are fitted")
         done[f"seed {seed}"] = e1.reproduce(seed, out_dir / "training")
     found = {"paper": e1.PAPER, "seeds": [r.summary for r in done.values()], "command": command()}
-    runs.write_json(out_dir / "e1.json", found)
+    folder.write_json(out_dir / "e1.json", found)
     title = f"residua: {experiment}"
     write_overlay(out_dir / "report.html", title, {n: r.trajectories for n, r in done.items()})
     if as_json:

@@ -1,12 +1,8 @@
 """A run folder: train a network, analyse it, write everything; continue it; read it back."""
 
-import csv
-import json
 import os
 import platform
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -16,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import Timer
 from torch import Tensor, nn
 
@@ -26,6 +21,7 @@ from residua.depth.adaptive import AdaptiveDepth
 from residua.depth.curve import depth_curve
 from residua.dynamics.residual_map import ResidualMap, residual_map
 from residua.errors import InputError, StoppedError
+from residua.folder import locked, make_folder, merge_logs, read_json, refuse_existing, write_json
 from residua.nets import MLP, ResNet
 from residua.sources import DATA_DIR_VARIABLE, HUB
 from residua.statistics import accumulate
@@ -33,7 +29,6 @@ from residua.store import NetConfig, build, load, save
 from residua.training import TrainConfig, evaluate, fit, make_trainer
 
 _FIT_SAMPLES = 8192
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -101,51 +96,10 @@ def start(config: RunConfig, folder: Path, command: str, *, progress: bool = Tru
     _build(config, data)
     make_trainer(config.train, logger=False, enable_checkpointing=False)
     make_folder(folder)
-    with _locked(folder):
+    with locked(folder):
         refuse_existing(folder)  # another process may have been faster
         write_json(folder / "config.json", {"command": command, **asdict(config)})
         return _go(config, folder, data, command, progress)
-
-
-def refuse_existing(folder: Path) -> None:
-    """Raise InputError unless a folder is new, or empty but for a lock."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is a file; pass a new folder")
-    if (folder / "config.json").exists():
-        raise InputError(
-            f"{str(folder)!r} holds a run already; pass a new folder, or continue the run with: "
-            f"residua resume {shlex.quote(str(folder))}"
-        )
-    if any(p.name != _LOCK for p in folder.iterdir()):
-        raise InputError(f"{str(folder)!r} is not empty; pass a new folder")
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, or raise InputError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the folder {str(folder)!r} cannot be made ({error.strerror}); pass another"
-        ) from error
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run; the lock goes with the process, however it ends."""
-    try:
-        with FileLock(folder / _LOCK, timeout=0):
-            try:
-                yield
-            finally:
-                (folder / _LOCK).unlink(missing_ok=True)
-    except Timeout as error:
-        raise InputError(
-            f"another process is working on the run in {str(folder)!r}; wait for it, or pass a new "
-            "folder"
-        ) from error
 
 
 def _located(config: RunConfig) -> RunConfig:
@@ -170,7 +124,7 @@ def resume(folder: Path, *, progress: bool = True) -> Run:
             f"the run in {str(folder)!r} is finished; see residua inspect {shlex.quote(str(folder))}"
         )
     data = load_data(config.data, data_dir=config.data_dir, seed=config.train.seed)
-    with _locked(folder):
+    with locked(folder):
         # A stop in the analysis may have left one.
         (folder / "model.safetensors").unlink(missing_ok=True)
         return _go(config, folder, data, command, progress)
@@ -187,7 +141,7 @@ def read(folder: Path) -> Run:
         raise InputError(
             f"the run in {str(folder)!r} is not finished; continue it with: residua resume {folder}"
         )
-    summary = _read_json(folder / "summary.json")
+    summary = read_json(folder / "summary.json")
     if not isinstance(summary, dict) or not summary.keys() >= {"data", "test_error", "depth_final"}:
         raise InputError(
             f"{str(folder / 'summary.json')!r} lacks what a summary holds; pass an intact run"
@@ -206,7 +160,7 @@ def read_config(folder: Path) -> tuple[RunConfig, str]:
     """Return the configuration of a run and the command that started it."""
     if not (folder / "config.json").exists():
         raise InputError(f"no run in {str(folder)!r}: it has no config.json; pass a run folder")
-    found = _read_json(folder / "config.json")
+    found = read_json(folder / "config.json")
     try:
         command = found.pop("command")
         return RunConfig(**found | {"train": TrainConfig(**found["train"])}), command
@@ -373,25 +327,6 @@ def write_analysis(analysis: xr.Dataset, path: Path) -> None:
     analysis.to_netcdf(path, engine="h5netcdf")
 
 
-def merge_logs(folder: Path) -> None:
-    """Join the logs of all starts of a run into metrics.csv, without what a restart repeated."""
-    rows: list[dict[str, str]] = []
-    versions = sorted(folder.glob("logs/version_*"), key=lambda p: int(p.name.split("_")[1]))
-    for path in (v / "metrics.csv" for v in versions):
-        if not path.exists():
-            continue
-        with path.open(newline="", encoding="utf-8") as file:
-            new = list(csv.DictReader(file))
-        if new:
-            first = min(int(r["epoch"]) for r in new)
-            rows = [r for r in rows if int(r["epoch"]) < first] + new
-    columns = list(dict.fromkeys(c for r in rows for c in r))
-    with (folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     found = {"python": platform.python_version()}
@@ -406,20 +341,3 @@ def versions() -> dict[str, str]:
 def machine() -> str:
     """Return processor family and thread count, which timings depend on."""
     return f"{platform.machine()}, {torch.get_num_threads()} threads"
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write JSON in one step, so that a stop leaves no half a file."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(
-            f"{str(path)!r} is not readable JSON ({error}); pass an intact run"
-        ) from error
-    return found

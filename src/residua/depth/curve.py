@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from residua.errors import InputError
 from residua.stack import ResidualStack, find_stack
-from residua.statistics import stream
+from residua.streaming import stream
 
 Target = Literal["logits", "labels"]
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2)

@@ -1,0 +1,93 @@
+"""The folder of a run: made once, locked while it is worked on, its small files."""
+
+import csv
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from residua.errors import InputError
+
+_LOCK = ".lock"
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise InputError unless a folder is new, or empty but for a lock."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is a file; pass a new folder")
+    if (folder / "config.json").exists():
+        raise InputError(
+            f"{str(folder)!r} holds a run already; pass a new folder, or continue the run with: "
+            f"residua resume {shlex.quote(str(folder))}"
+        )
+    if any(p.name != _LOCK for p in folder.iterdir()):
+        raise InputError(f"{str(folder)!r} is not empty; pass a new folder")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, or raise InputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {str(folder)!r} cannot be made ({error.strerror}); pass another"
+        ) from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run; the lock goes with the process, however it ends."""
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            try:
+                yield
+            finally:
+                (folder / _LOCK).unlink(missing_ok=True)
+    except Timeout as error:
+        raise InputError(
+            f"another process is working on the run in {str(folder)!r}; wait for it, or pass a new "
+            "folder"
+        ) from error
+
+
+def merge_logs(folder: Path) -> None:
+    """Join the logs of all starts of a run into metrics.csv, without what a restart repeated."""
+    rows: list[dict[str, str]] = []
+    versions = sorted(folder.glob("logs/version_*"), key=lambda p: int(p.name.split("_")[1]))
+    for path in (v / "metrics.csv" for v in versions):
+        if not path.exists():
+            continue
+        with path.open(newline="", encoding="utf-8") as file:
+            new = list(csv.DictReader(file))
+        if new:
+            first = min(int(r["epoch"]) for r in new)
+            rows = [r for r in rows if int(r["epoch"]) < first] + new
+    columns = list(dict.fromkeys(c for r in rows for c in r))
+    with (folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write JSON in one step, so that a stop leaves no half a file."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read JSON, or raise InputError."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{str(path)!r} is not readable JSON ({error}); pass an intact run"
+        ) from error
+    return found
