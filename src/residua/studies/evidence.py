@@ -38,8 +38,7 @@ every state, and their solution. Times the forward pass of the same process, rou
 """
 _NOTES = {
     "digits": "",
-    "mnist": "Runs on one thread were trained two at a time beside other work, so their seconds are "
-    "upper bounds; a run on all cores had the machine to itself. ",
+    "mnist": "Seconds are upper bounds: several runs shared the machine. ",
 }
 _ASKED = {"digits": 10, "mnist": 3, "circles": 20}
 Seeds = dict[int, dict[str, Any]]
