@@ -20,7 +20,7 @@ from residua.runs import machine, versions
 from residua.streaming import stream
 from residua.studies.jobs import RESULTS
 
-ROUNDS = 15
+ROUNDS = 9
 BATCH = 500
 
 
