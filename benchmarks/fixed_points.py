@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from residua.dynamics.search import find_fixed_points
-from residua.runs import machine, versions
+from residua.provenance import machine, versions
 from residua.studies.jobs import RESULTS
 
 UNITS, STARTS, CHECKS = 16, 1024, 100_000
@@ -108,7 +108,11 @@ def main() -> None:
     torch.set_num_threads(1)
     maps = {"tanh(A x)": hopfield(0), "three pitchforks": pitchforks(0)}
     found = {name: measure(*problem) for name, problem in maps.items()}
-    made = {"versions": versions(), "machine": machine(), "command": "make bench"}
+    made = {
+        "versions": versions(),
+        "machine": machine(),
+        "command": "python benchmarks/fixed_points.py",
+    }
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "fixed_points.json").write_text(json.dumps({"maps": found, **made}, indent=1) + "\n")
     print(json.dumps(found, indent=1))

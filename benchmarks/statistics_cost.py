@@ -16,7 +16,7 @@ import torch
 
 import residua as rs
 from residua.depth.curve import NormalEquations
-from residua.runs import machine, versions
+from residua.provenance import machine, versions
 from residua.streaming import stream
 from residua.studies.jobs import RESULTS
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
-    {"errors", "choices"},
+    {"errors", "choices", "provenance"},
     {"nets", "data", "sources"},
     {"store", "stack"},
     {"streaming"},
@@ -19,8 +19,10 @@ ORDER = [
     {"progress", "folder"},
     {"training"},
     {"runs"},
+    {"map_source"},
     {"report"},
     {"studies"},
+    {"terminal"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

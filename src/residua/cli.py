@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from residua.choices import Activation, Adaptive, Experiment, Lift, Net, SplitName, Weights
 from residua.errors import ResiduaError, StoppedError
+from residua.terminal import out, print_comparison, print_e1, print_portrait, print_table
 
 app = typer.Typer(
     help="Residual networks as dynamical systems over depth.",
@@ -21,9 +21,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False)
-
-
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder with mnist/train*.parquet; default: $RESIDUA_DATA, then the hub."),
@@ -146,9 +143,10 @@ def inspect(
     set_up(threads)
     if out_dir is not None:
         folder.refuse_existing(out_dir)
-        folder.make_folder(out_dir)
     found = runs.read(run)
     fresh = runs.inspect(found, split, data, str(data_dir) if data_dir else None)
+    if out_dir is not None:
+        folder.make_folder(out_dir)
     header, rows = layer_rows(fresh)
     if as_json:
         print(json.dumps([dict(zip(header, row, strict=True)) for row in rows]))
@@ -230,26 +228,16 @@ def dynamics(
 
     [dim]Example: residua dynamics W.npy --json[/dim]
     """
-    from residua import runs
     from residua.dynamics.portrait import portrait
+    from residua.map_source import residuals_of
 
     set_up(threads)
-    residuals, start = runs.residuals_of(source, bias, step_size=step_size, layer=layer)
+    residuals, start = residuals_of(source, bias, step_size=step_size, layer=layer)
     found = portrait(residuals, start=start, layers=layers, starts=starts, seed=seed)
     if as_json:
         print(json.dumps(found.to_dict()))
         return
-    pairs = found.pairs
-    rows = [
-        [kind, f"{pairs.counted[kind]:.1%}", f"{pairs.weighted[kind]:.1%}"]
-        for kind in pairs.counted
-    ]
-    print_table(f"pairs of {pairs.units} units", ["kind", "counted", "weighted"], rows)
-    how = f"searched from {found.starts} starts" if found.starts else "all of them"
-    out.print(f"\n{found.fixed}\n({how})", soft_wrap=True)
-    if found.path is not None:
-        shown = ", ".join(f"{v:.4g}" for v in found.path[-1, :6].tolist())
-        out.print(f"after {layers} layers: ({shown}{', …' if pairs.units > 6 else ''})")
+    print_portrait(found)
 
 
 @app.command()
@@ -283,27 +271,8 @@ def reproduce(
     if as_json:
         print(json.dumps(found))
         return
-    header = ["", "accuracy", "rests at", "one point", "map − net", "ODE − net"]
-    paper = ["paper", "100.00 %", "(0, 0, 1) stable", "yes", "", "reproduces"]
-    print_table(
-        "circles, 15 shared layers of 3 units", header, [paper, *map(_e1_row, done.items())]
-    )
+    print_e1([r.summary for r in done.values()])
     out.print(f"wrote e1.json and report.html into {out_dir}", soft_wrap=True)
-
-
-def _e1_row(item: tuple[str, Any]) -> list[str]:
-    name, s = item[0], item[1].summary
-    rests = "; ".join(dict.fromkeys(_rest(r) for r in s["rests"]))
-    same = "yes" if s["same_point"] else "no"
-    errors = [f"{s[key]:.1e}" for key in ("map_error", "ode_error")]
-    return [name, f"{s['accuracy']:.2f} %", rests, same, *errors]
-
-
-def _rest(found: dict[str, Any]) -> str:
-    if found["distance"] > 0.01:
-        return "not after 1000 layers"
-    point = ", ".join(f"{v:.3g}" for v in found["nearest"])
-    return f"({point}) {found['verdict']}"
 
 
 def command() -> str:
@@ -351,32 +320,6 @@ def write_report(folder: Path, title: str, runs: dict[str, Any]) -> None:
     from residua.report.page import write_page
 
     write_page(folder / "report.html", title, runs)
-
-
-def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    """Print a table, first column left, the others right."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    out.print()
-    out.print(table)
-
-
-def print_comparison(done: dict[str, Any]) -> None:
-    """Print the summaries of several runs side by side."""
-    header = ["depth rule", "layers", "test error", "training"]
-    rows = [
-        [
-            name,
-            f"{run.summary['depth_initial']} → {run.summary['depth_final']}",
-            f"{run.summary['test_error']:.2f} %",
-            f"{run.summary['seconds']:.0f} s",
-        ]
-        for name, run in done.items()
-    ]
-    print_table("side by side", header, rows)
 
 
 def main() -> None:

@@ -1,28 +1,25 @@
 """A run folder: train a network, analyse it, write everything; continue it; read it back."""
 
 import os
-import platform
 import shlex
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from lightning.pytorch.callbacks import Timer
-from torch import Tensor, nn
+from torch import nn
 
 from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
 from residua.data import NAMES, DataSplits, Scale, load_data, loader
 from residua.depth.adaptive import AdaptiveDepth
 from residua.depth.curve import depth_curve
-from residua.dynamics.residual_map import ResidualMap, residual_map
 from residua.errors import InputError, StoppedError
 from residua.folder import locked, make_folder, merge_logs, read_json, refuse_existing, write_json
 from residua.nets import MLP, ResNet
+from residua.provenance import machine, versions
 from residua.sources import DATA_DIR_VARIABLE, HUB
 from residua.statistics import accumulate
 from residua.store import NetConfig, build, load, save
@@ -139,7 +136,8 @@ def read(folder: Path) -> Run:
     config, _ = read_config(folder)
     if not (folder / "summary.json").exists():
         raise InputError(
-            f"the run in {str(folder)!r} is not finished; continue it with: residua resume {folder}"
+            f"the run in {str(folder)!r} is not finished; continue it with: "
+            f"residua resume {shlex.quote(str(folder))}"
         )
     summary = read_json(folder / "summary.json")
     if not isinstance(summary, dict) or not summary.keys() >= {"data", "test_error", "depth_final"}:
@@ -282,62 +280,6 @@ def inspect(run: Run, split: SplitName, data: str | None, data_dir: str | None) 
     return fresh.assign(depth_after_epoch=run.analysis["depth_after_epoch"])
 
 
-def residuals_of(
-    source: Path, bias: Path | None, *, step_size: float | None, layer: int | None
-) -> tuple[ResidualMap, Tensor | None]:
-    """Return the residual map of a run, or of a weight matrix in an .npy file, and where it starts.
-
-    The start is z(1) = b for x(0) = 0, of a run always, of a matrix where a bias is given.
-
-    Raises:
-        InputError: a file is missing, damaged or of another shape, or the run has no one map.
-    """
-    if source.is_dir():
-        if bias is not None:
-            raise InputError("a run has its own bias; pass --bias with an .npy file of W only")
-        net = read(source).net
-        residuals = residual_map(net, step_size=step_size, layer=layer)
-        return residuals, net.block((layer or 1) - 1).linear.bias.detach()
-    if layer is not None:
-        raise InputError("an .npy file of W is one layer; pass --layer with a run only")
-    W = _array(source)
-    residuals = residual_map(W, step_size=step_size)
-    start = None if bias is None else _array(bias)
-    if start is not None and start.shape != W.shape[:1]:
-        raise InputError(
-            f"{str(bias)!r} has the shape {tuple(start.shape)} where W has {len(W)} units; pass one "
-            "number a unit"
-        )
-    return residuals, start
-
-
-def _array(path: Path) -> Tensor:
-    """Read an .npy file without executing anything in it."""
-    try:
-        return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float64))
-    except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"{str(path)!r} cannot be read as an array ({str(error).splitlines()[0]}); pass a run "
-            "folder or an .npy file"
-        ) from error
-
-
 def write_analysis(analysis: xr.Dataset, path: Path) -> None:
     """Write labelled arrays as netCDF."""
     analysis.to_netcdf(path, engine="h5netcdf")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in ("residua", "torch", "lightning", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def machine() -> str:
-    """Return processor family and thread count, which timings depend on."""
-    return f"{platform.machine()}, {torch.get_num_threads()} threads"

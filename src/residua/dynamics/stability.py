@@ -42,6 +42,23 @@ def map_jacobian(
     return J
 
 
+def odds_map(W: Tensor, h: float, y: Tensor) -> Tensor:
+    """Return y e^a / (1 − y + y e^a) with a = h W y: the residual map, smooth beyond [0, 1] too."""
+    a = h * (y @ W.T)
+    u = torch.exp(-a.abs())
+    return torch.where(a > 0, y / (y + (1 - y) * u), y * u / (1 - y + y * u))
+
+
+def odds_jacobian(W: Tensor, h: float, y: Tensor) -> Tensor:
+    """Return the Jacobian of :func:`odds_map`: that of :func:`map_jacobian`, beyond [0, 1] too."""
+    a = h * (y @ W.T)
+    u = torch.exp(-a.abs())
+    norm = torch.where(a > 0, y + (1 - y) * u, 1 - y + y * u)
+    own = u / norm**2
+    J: Tensor = torch.diag_embed(own) + h * (own * y * (1 - y))[..., None] * W
+    return J
+
+
 def eigenvalues(J: Float[Tensor, "*batch unit unit"]) -> Complex[Tensor, "*batch unit"]:
     """Return all eigenvalues, by falling real part."""
     found: Tensor = torch.linalg.eigvals(J)

@@ -17,7 +17,7 @@ import torch
 from residua.data import DataSplits, load_data, loader
 from residua.depth.adaptive import AdaptiveDepth
 from residua.nets import ResNet
-from residua.runs import machine, versions
+from residua.provenance import machine, versions
 from residua.sources import Split
 from residua.studies.jobs import repeat
 from residua.training import TrainConfig, evaluate, fit

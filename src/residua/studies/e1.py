@@ -14,7 +14,7 @@ from residua.dynamics.enumeration import enumerate_fixed_points
 from residua.dynamics.prolonged import prolong
 from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
 from residua.nets import ResNet
-from residua.runs import machine, versions
+from residua.provenance import machine, versions
 from residua.studies.circles import fitted_start
 from residua.training import evaluate
 
