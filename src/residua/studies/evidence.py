@@ -37,7 +37,7 @@ Statistics: moments per class, settle distance and spread. Curve: the normal equ
 every state, and their solution. Times the forward pass of the same process, rounds interleaved.
 """
 _NOTES = {
-    "digits": "Seconds are upper bounds: several runs shared the machine, some paused meanwhile. ",
+    "digits": "Seconds are upper bounds: one run at a time, beside other work on the machine. ",
     "mnist": "Seconds are upper bounds: several runs shared the machine. ",
 }
 _ASKED = {"digits": 10, "mnist": 3, "circles": 20}
