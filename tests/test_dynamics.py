@@ -296,20 +296,23 @@ def test_a_prolonged_network_is_a_deep_one(activation):
     net = rs.ResNet(6, 8, 3, depth=3, activation=activation, step_size=0.5).double()
     x = torch.randn(50, 6, dtype=torch.float64)
     labels = torch.arange(50) % 3
-    long = prolong(
-        net, [(x[:20], labels[:20]), (x[20:], labels[20:])], 30, at=[1, 2, 7, 30]
-    ).to_dataset()
+    done = prolong(net, [(x[:20], labels[:20]), (x[20:], labels[20:])], 30, at=[1, 2, 7, 30])
+    long = done.to_dataset()
     net.depth = 30
     y = rs.trace(net, x).residuals.detach()[[0, 1, 6, 29]].numpy() / 0.5
     before = rs.trace(net, x).residuals.detach()[[0, 5, 28]].numpy() / 0.5
     by_class = np.stack([y[:, labels == c].mean(1) for c in range(3)], 1)
     np.testing.assert_allclose(long.residual_mean, by_class, rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(long.spread, y.std(1).mean(1), rtol=1e-10)
-    np.testing.assert_allclose(
-        long.settle_distance[1:], np.abs(y[1:] - before).mean((1, 2)), rtol=1e-9, atol=1e-14
-    )
-    assert np.isnan(long.settle_distance[0])
-    np.testing.assert_allclose(long.at_zero, (y < 0.01).mean((1, 2)))
+    steps, low = np.abs(y[1:] - before).mean(2), (y < 0.01).mean(2)
+    for c in range(3):
+        mine = long.isel({"class": c})
+        np.testing.assert_allclose(
+            mine.settle_distance[1:], steps[:, labels == c].mean(1), rtol=1e-9, atol=1e-14
+        )
+        np.testing.assert_allclose(mine.at_zero, low[:, labels == c].mean(1))
+    assert np.isnan(long.settle_distance[0]).all()
+    np.testing.assert_allclose(done.pooled(done.at_zero), low.mean(1))
     within = np.sqrt(
         sum(
             ((y[:, labels == c] - y[:, labels == c].mean(1, keepdims=True)) ** 2).sum(1)
@@ -335,7 +338,7 @@ def test_a_slow_decay_is_not_declared_settled():
         net.blocks[0].linear.bias.zero_()
     long = prolong(net, [x], 2000)
     assert long.settle_distance[-1] < 1e-6
-    assert long.settled() is None
+    assert (long.settled(), long.settled_by_class()) == (None, (None,))
     with torch.no_grad():
         net.blocks[0].linear.weight.zero_()
     assert prolong(net, [x], 5, at=[1, 2, 5]).settled() == 2

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,13 @@ from rich.console import Console
 
 from residua.choices import Activation, Adaptive, Experiment, Lift, Net, SplitName, Weights
 from residua.errors import ResiduaError, StoppedError
-from residua.terminal import out, print_comparison, print_e1, print_portrait, print_table
+from residua.terminal import (
+    out,
+    print_comparison,
+    print_experiment,
+    print_portrait,
+    print_table,
+)
 
 app = typer.Typer(
     help="Residual networks as dynamical systems over depth.",
@@ -243,36 +250,37 @@ def dynamics(
 @app.command()
 def reproduce(
     experiment: Annotated[Experiment, typer.Argument(help="The paper's experiment.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="New folder.")],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="New folder, or one in which it was stopped.")
+    ],
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="E3: a finished run instead of training; repeatable.")
+    ] = None,
+    data_dir: DataDir = None,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Repeat an experiment of the paper and set its figures beside the paper's.
 
+    Stopped, it goes on where it was with the same command.
+
     [dim]Example: residua reproduce E1 --out e1[/dim]
     """
-    from residua import folder
-    from residua.report.page import write_overlay
-    from residua.studies import e1
+    from residua.studies import experiments
 
     set_up(threads)
-    folder.refuse_existing(out_dir)
-    folder.make_folder(out_dir)
-    done = {}
-    for seed in range(seeds):
-        if not as_json:
-            out.print(f"{experiment}, seed {seed}: training until the circles are fitted")
-        done[f"seed {seed}"] = e1.reproduce(seed, out_dir / "training")
-    found = {"paper": e1.PAPER, "seeds": [r.summary for r in done.values()], "command": command()}
-    folder.write_json(out_dir / "e1.json", found)
-    title = f"residua: {experiment}"
-    write_overlay(out_dir / "report.html", title, {n: r.trajectories for n, r in done.items()})
+    say = None if as_json else partial(out.print, soft_wrap=True)
+    if run:
+        jobs = experiments.run_jobs(experiment, run)
+    else:
+        jobs = experiments.seed_jobs(experiment, out_dir, seeds, data_dir=data_dir, say=say)
+    found = experiments.reproduce(experiment, out_dir, jobs, command(), measured=run or ())
     if as_json:
         print(json.dumps(found))
         return
-    print_e1([r.summary for r in done.values()])
-    out.print(f"wrote e1.json and report.html into {out_dir}", soft_wrap=True)
+    print_experiment(experiment, found)
+    out.print(f"wrote {experiment.lower()}.json and report.html into {out_dir}", soft_wrap=True)
 
 
 def command() -> str:

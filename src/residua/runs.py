@@ -256,13 +256,13 @@ def analyse(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
     ).assign_attrs(split=split)
 
 
-def inspect(run: Run, split: SplitName, data: str | None, data_dir: str | None) -> xr.Dataset:
-    """Return the measures of a finished run on a split of its data set, or of another.
+def data_of(run: Run, data: str | None = None, data_dir: str | None = None) -> DataSplits:
+    """Return the data that a finished run was trained on, or other data scaled as these were.
 
     Raises:
         InputError: the data set cannot be used, or its inputs or classes are not the network's.
     """
-    config = run.config
+    config, net = run.config, run.net
     scale = run.summary.get("scale")
     found = load_data(
         data or config.data,
@@ -270,13 +270,21 @@ def inspect(run: Run, split: SplitName, data: str | None, data_dir: str | None) 
         seed=config.train.seed,
         scale=Scale(**scale) if scale else None,
     )
-    net = run.net
     if (found.inputs, len(found.classes)) != (net.inputs, net.head.out_features):
         raise InputError(
             f"{found.name!r} has {found.inputs} input dimensions and {len(found.classes)} classes, "
             f"and the network {net.inputs} and {net.head.out_features}; pass data of the same kind"
         )
-    fresh = analyse(net, found, split)
+    return found
+
+
+def inspect(run: Run, split: SplitName, data: str | None, data_dir: str | None) -> xr.Dataset:
+    """Return the measures of a finished run on a split of its data set, or of another.
+
+    Raises:
+        InputError: as :func:`data_of`.
+    """
+    fresh = analyse(run.net, data_of(run, data, data_dir), split)
     return fresh.assign(depth_after_epoch=run.analysis["depth_after_epoch"])
 
 

@@ -49,18 +49,33 @@ def print_portrait(found: Any) -> None:
         out.print(f"after {len(found.path)} layers: ({shown}{', …' if pairs.units > 6 else ''})")
 
 
-def print_e1(summaries: list[dict[str, Any]]) -> None:
-    """Print what E1 gave for each seed, beside the paper."""
-    header = ["", "accuracy", "rests at", "one point", "map − net", "ODE − net"]
-    paper = ["paper", "100.00 %", "(0, 0, 1) stable", "yes", "", "reproduces"]
-    print_table("circles, 15 shared layers of 3 units", header, [paper, *map(_e1_row, summaries)])
+def print_experiment(name: str, found: dict[str, Any]) -> None:
+    """Print what an experiment gave for each seed or run, beside the paper."""
+    results = found["results"]
+    if name == "E1":
+        header = ["", "accuracy", "rests at", "one point", "map − net", "ODE − net"]
+        paper = ["paper", "100.00 %", "(0, 0, 1) stable", "yes", "", "reproduces"]
+        rows = [_e1_row(key, s) for key, s in results.items()]
+        print_table("circles, 15 shared layers of 3 units", header, [paper, *rows])
+        return
+    header = ["", "test error", "settled", "spread", "in class", "at 0", "classes that leave"]
+    paper = ["paper", "1.40 %", "", "", "almost 0", "most", "0, 2, 3: 1 eigenvalue"]
+    rows = [_e3_row(key, s) for key, s in results.items()]
+    print_table("after 1000 layers", header, [paper, *rows])
+    out.print(
+        "classes that leave: those with eigenvalues of eq. 3 above 0 at their mean residual, and how "
+        "many."
+    )
+    header = ["", "", "co-activity", "p", "coupling", "p", "common", "class", "sample"]
+    rows = [[key, *row] for key, s in results.items() for row in _feature_rows(s["features"])]
+    print_table("does the steady state follow the training covariance?", header, rows)
 
 
-def _e1_row(s: dict[str, Any]) -> list[str]:
+def _e1_row(key: str, s: dict[str, Any]) -> list[str]:
     rests = "; ".join(dict.fromkeys(_rest(r) for r in s["rests"]))
     same = "yes" if s["same_point"] else "no"
     errors = [f"{s[key]:.1e}" for key in ("map_error", "ode_error")]
-    return [f"seed {s['seed']}", f"{s['accuracy']:.2f} %", rests, same, *errors]
+    return [key, f"{s['accuracy']:.2f} %", rests, same, *errors]
 
 
 def _rest(found: dict[str, Any]) -> str:
@@ -68,3 +83,32 @@ def _rest(found: dict[str, Any]) -> str:
         return "not after 1000 layers"
     point = ", ".join(f"{v:.3g}" for v in found["nearest"])
     return f"({point}) {found['verdict']}"
+
+
+def _e3_row(key: str, s: dict[str, Any]) -> list[str]:
+    leave = ", ".join(
+        f"{c['class']}: {c['ode_positive']}" for c in s["classes"] if c["ode_positive"]
+    )
+    return [
+        key,
+        f"{s['test_error']:.2f} %",
+        f"layer {s['settled']}" if s["settled"] else "no",
+        f"{s['spread']:.4f}",
+        f"{s['spread_within']:.4f}",
+        f"{s['at_zero']:.1%}",
+        leave or "none",
+    ]
+
+
+def _feature_rows(features: dict[str, Any]) -> list[list[str]]:
+    return [
+        [
+            name,
+            f"{f['coactivity']['correlation']:+.3f}",
+            f"{f['coactivity']['p']:.3f}",
+            f"{f['coupling']['correlation']:+.3f}",
+            f"{f['coupling']['p']:.3f}",
+            *(f"{f['shares'][part]:.1%}" for part in ("common", "between", "within")),
+        ]
+        for name, f in features.items()
+    ]

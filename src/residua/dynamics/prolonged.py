@@ -20,27 +20,30 @@ from residua.streaming import unpack
 SATURATED = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prolonged:
     """Residuals of a prolonged network, at the layers where they were measured.
 
     Attributes:
         layers: the layers measured, from 1, ascending.
         moments: of y, per measured layer, class and unit.
-        settle_distance: mean over units and samples of abs(y_t − y_{t−1}); NaN for layer 1.
+        settle_distance: mean over units and a class's samples of abs(y_t − y_{t−1}); NaN for layer 1.
         moved: the same from the measured layer before; NaN for the first.
-        magnitude: mean over units and samples of abs(y_t).
-        at_zero: share of residuals below 0.01.
-        at_one: share of residuals above 0.99.
+        magnitude: mean over units and a class's samples of abs(y_t).
+        at_zero: share of a class's residuals below 0.01.
+        at_one: share of a class's residuals above 0.99.
+        coactivity: mean over all samples of y_i y_j at the last measured layer: large where units are
+            active together.
     """
 
     layers: Int[np.ndarray, "measured"]
     moments: Moments
-    settle_distance: Float[np.ndarray, "measured"]
-    moved: Float[np.ndarray, "measured"]
-    magnitude: Float[np.ndarray, "measured"]
-    at_zero: Float[np.ndarray, "measured"]
-    at_one: Float[np.ndarray, "measured"]
+    settle_distance: Float[np.ndarray, "measured classes"]
+    moved: Float[np.ndarray, "measured classes"]
+    magnitude: Float[np.ndarray, "measured classes"]
+    at_zero: Float[np.ndarray, "measured classes"]
+    at_one: Float[np.ndarray, "measured classes"]
+    coactivity: Float[Tensor, "unit unit"]
 
     @property
     def spread(self) -> Float[np.ndarray, "measured"]:
@@ -53,30 +56,38 @@ class Prolonged:
         variance = self.moments.m2.sum(1) / self.moments.count.sum()
         return np.asarray(np.sqrt(variance).mean(1))
 
+    def pooled(
+        self, values: Float[np.ndarray, "measured classes"]
+    ) -> Float[np.ndarray, "measured"]:
+        """Return the mean over all samples of a measure by class."""
+        count = self.moments.count
+        return np.asarray(values[:, count > 0] @ count[count > 0] / count.sum())
+
     def settled(self, threshold: float = 0.01) -> int | None:
         """Return the first measured layer from which on moved / magnitude stays below a threshold.
 
         A small step from layer to layer alone is not convergence: with W = −2, y falls like 1/(2t),
         and between layers a fifth apart still by a fifth.
         """
-        moving = np.flatnonzero(~(self.moved < threshold * self.magnitude))
+        return self._settled(self.pooled(self.moved), self.pooled(self.magnitude), threshold)
+
+    def settled_by_class(self, threshold: float = 0.01) -> tuple[int | None, ...]:
+        """Return the same for the samples of every class; None too for an absent class."""
+        pairs = zip(self.moved.T, self.magnitude.T, strict=True)
+        return tuple(self._settled(moved, size, threshold) for moved, size in pairs)
+
+    def _settled(self, moved: np.ndarray, size: np.ndarray, threshold: float) -> int | None:
+        moving = np.flatnonzero(~(moved < threshold * size))
         after = 0 if not len(moving) else int(moving[-1]) + 1
         return int(self.layers[after]) if after < len(self.layers) else None
 
     def to_dataset(self, classes: Sequence[str] | None = None) -> xr.Dataset:
         """Return labelled arrays with the dimensions layer (those measured), class and unit."""
-        per_layer = (
-            "settle_distance",
-            "moved",
-            "magnitude",
-            "at_zero",
-            "at_one",
-            "spread",
-            "spread_within",
-        )
+        measures = ("settle_distance", "moved", "magnitude", "at_zero", "at_one")
         by_class = ("layer", "class", "unit")
         return xr.Dataset(
-            {name: ("layer", getattr(self, name)) for name in per_layer}
+            {name: (by_class[:2], getattr(self, name)) for name in measures}
+            | {name: ("layer", getattr(self, name)) for name in ("spread", "spread_within")}
             | {
                 "residual_mean": (by_class, self.moments.mean),
                 "residual_std": (by_class, self.moments.std),
@@ -143,7 +154,7 @@ class _Measure:
     def __init__(self, residuals: ResidualMap, at: list[int], classes: int):
         self.residuals, self.at, self.classes = residuals, at, classes
         self.sums: list[ClassSums] = []
-        self.totals = torch.zeros(5, len(at), dtype=torch.float64)
+        self.totals: list[Tensor] = []
         self.count: Tensor | None = None
 
     def add(self, z: Tensor, labels: Tensor | None) -> None:
@@ -152,6 +163,8 @@ class _Measure:
             classes = members.shape[1]
             self.count = torch.zeros(classes, dtype=torch.float64, device=z.device)
             self.sums = [ClassSums(classes, z) for _ in self.at]
+            self.totals = [z.new_zeros(5, classes, dtype=torch.float64) for _ in self.at]
+            self.products = torch.zeros_like(self.residuals.W, dtype=torch.float64)
         size = members.sum(0)
         self.fresh = (self.count == 0) & (size > 0)
         self.count += size
@@ -168,6 +181,7 @@ class _Measure:
                 z.addmm_(y, W, alpha=h)
                 last = y if t + 1 in wanted else None
                 y = self.residuals.residual(z)
+        self.products += (y.T @ y).double()
 
     def _measure(
         self, k: int, y: Tensor, earlier: tuple[Tensor | None, Tensor | None], members: Tensor
@@ -175,14 +189,18 @@ class _Measure:
         if bool(self.fresh.any()):
             self.sums[k].centre(self.fresh, class_means(y, members))
         self.sums[k].add(y, members)
-        moved = [float("nan") if e is None else float((y - e).abs().sum()) for e in earlier]
-        low, high = (y < SATURATED).sum(), (y > 1 - SATURATED).sum()
-        row = [*moved, float(y.abs().sum()), float(low), float(high)]
-        self.totals[:, k] += torch.tensor(row, dtype=torch.float64)
+        zero, one = y < SATURATED, y > 1 - SATURATED
+        moved = [None if e is None else (y - e).abs_() for e in earlier]
+        for row, value in zip(self.totals[k], (*moved, y.abs(), zero, one), strict=True):
+            row += torch.nan if value is None else value.sum(1).to(members.dtype) @ members
 
     def result(self) -> Prolonged:
         assert self.count is not None
         pairs = [s.result(self.count) for s in self.sums]
         mean, m2 = (np.stack([p[i].numpy(force=True) for p in pairs]) for i in (0, 1))
-        rows = self.totals.numpy() / (float(self.count.sum()) * self.residuals.units)
-        return Prolonged(np.array(self.at), Moments(self.count.numpy(force=True), mean, m2), *rows)
+        # 0 / 0 is NaN: an absent class has no mean.
+        totals = torch.stack(self.totals, 1) / (self.count * self.residuals.units)
+        settle, moved, size, zero, one = totals.numpy(force=True)
+        moments = Moments(self.count.numpy(force=True), mean, m2)
+        at, together = np.array(self.at), self.products / self.count.sum()
+        return Prolonged(at, moments, settle, moved, size, zero, one, together)

@@ -7,11 +7,11 @@ import plotly.graph_objects as go
 import xarray as xr
 
 # Okabe and Ito's colours, safe for the colour-blind; further classes repeat them with dashes.
-_COLOURS = (
+COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A800",
 )  # fmt: skip
 _DASHES = ("solid", "dash", "dot")
-_MARKS = ("circle", "x", "diamond")
+MARKS = ("circle", "x", "diamond")
 
 
 def all_figures(analysis: xr.Dataset) -> list[tuple[go.Figure, str]]:
@@ -53,7 +53,8 @@ def _holds_a_value(figure: go.Figure) -> bool:
     return any(np.isfinite(np.asarray(line.y, dtype=float)).any() for line in figure.data)
 
 
-def _layout(figure: go.Figure, x: str, y: str, *, log: bool = False) -> go.Figure:
+def layout(figure: go.Figure, x: str, y: str, *, log: bool = False) -> go.Figure:
+    """Give a figure the page's look and its axes their titles."""
     figure.update_layout(
         template="plotly_white",
         height=360,
@@ -62,8 +63,8 @@ def _layout(figure: go.Figure, x: str, y: str, *, log: bool = False) -> go.Figur
         yaxis_title=y,
         yaxis_type="log" if log else "linear",
     )
-    values = {v for line in figure.data for v in line.x}
-    if len(values) <= 20:  # layers and epochs are whole numbers
+    values = {float(v) for line in figure.data if line.x is not None for v in line.x}
+    if len(values) <= 20 and all(v.is_integer() for v in values):  # layers, epochs
         figure.update_xaxes(dtick=1)
     if y.startswith("depth"):
         figure.update_yaxes(tickformat="d", rangemode="tozero")
@@ -74,16 +75,16 @@ def _classes(analysis: xr.Dataset, name: str, title: str) -> go.Figure:
     figure = go.Figure()
     values = analysis[name].mean("unit")
     for i, label in enumerate(analysis["class"].values):
-        style = {"color": _COLOURS[i % 8], "dash": _DASHES[i // 8 % 3]}
+        style = {"color": COLOURS[i % 8], "dash": _DASHES[i // 8 % 3]}
         figure.add_scatter(
             x=analysis["layer"].values,
             y=values.isel({"class": i}).values,
             name=str(label),
             line=style,
-            marker={"symbol": _MARKS[i // 8 % 3]},
+            marker={"symbol": MARKS[i // 8 % 3]},
             mode="lines+markers",
         )
-    return _layout(figure, "layer t", title)
+    return layout(figure, "layer t", title)
 
 
 def _lines(analysis: xr.Dataset, axis: str, names: list[str], *, log: bool = False) -> go.Figure:
@@ -94,11 +95,11 @@ def _lines(analysis: xr.Dataset, axis: str, names: list[str], *, log: bool = Fal
             x=analysis[axis].values,
             y=np.where(y > 0, y, np.nan) if log else y,
             name=name.replace("_", " "),
-            line={"color": _COLOURS[i]},
+            line={"color": COLOURS[i]},
             mode="lines+markers",
         )
     title = "layer t" if axis == "layer" else axis
-    return _layout(figure, title, names[0].replace("_", " "), log=log)
+    return layout(figure, title, names[0].replace("_", " "), log=log)
 
 
 def _curve(analysis: xr.Dataset) -> go.Figure:
@@ -108,30 +109,10 @@ def _curve(analysis: xr.Dataset) -> go.Figure:
         y=analysis["curve_loss"].values,
         error_y={"array": analysis["curve_loss_error"].values},
         name="held-out loss",
-        line={"color": _COLOURS[0]},
+        line={"color": COLOURS[0]},
         mode="lines+markers",
     )
-    return _layout(figure, "state t", "held-out loss (nats)", log=True)
-
-
-def overlay(trajectories: xr.Dataset, *, cumulative: bool = False) -> go.Figure:
-    """Return the class means of every unit over layers: network, exact map and eq. 3."""
-    figure = go.Figure()
-    marks = {"network": "lines", "map": "markers", "ode": "lines"}
-    for i, label in enumerate(trajectories["class"].values):
-        for unit in range(trajectories.sizes["unit"]):
-            for way, mode in marks.items():
-                y = trajectories[way].isel({"class": i, "unit": unit})
-                figure.add_scatter(
-                    x=trajectories["layer"].values,
-                    y=(y.cumsum("layer") if cumulative else y).values,
-                    name=f"{way}, {label}, unit {unit}",
-                    mode=mode,
-                    line={"color": _COLOURS[unit % 8], "dash": "dot" if way == "ode" else "solid"},
-                    marker={"color": _COLOURS[unit % 8], "symbol": _MARKS[i % 3]},
-                )
-    title = "Σ y_t" if cumulative else "residual y_t"
-    return _layout(figure, "layer t", f"{title}, class mean")
+    return layout(figure, "state t", "held-out loss (nats)", log=True)
 
 
 def layer_rows(analysis: xr.Dataset) -> tuple[list[str], list[list[str]]]:

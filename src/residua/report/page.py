@@ -1,7 +1,7 @@
 """One self-contained HTML page of one or several runs."""
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,27 +83,26 @@ def write_page(
     )
 
 
-def write_overlay(path: Path, title: str, trajectories: Mapping[str, xr.Dataset]) -> None:
-    """Write a page that lays network, exact map and eq. 3 over each other, for several seeds.
+def write_sections(
+    path: Path, title: str, lead: str, sections: Mapping[str, Sequence[tuple[Any, str]]]
+) -> None:
+    """Write a page of figures with captions under headings.
 
     Args:
         path: of the HTML file; an existing page is replaced.
         title: heading.
-        trajectories: by name, network, map and ode over (layer, class, unit).
+        lead: the paragraph after it.
+        sections: by heading, figures and their captions.
 
     Raises:
         MissingExtraError: plotly is not installed.
     """
     parts = [f"<script>{_plotly()}</script>"]
-    for name, found in trajectories.items():
+    for name, drawn in sections.items():
         parts.append(f"<h2>{html.escape(name)}</h2>")
-        parts.append(
-            _figure(figures.overlay(found), "Residuals, mean over the samples of a class.")
-        )
-        parts.append(_figure(figures.overlay(found, cumulative=True), "Their cumulative sums."))
-    lead = "Lines: network. Marks: the exact map. Dots: eq. 3 in continuous time."
+        parts += [_figure(figure, caption) for figure, caption in drawn]
     page = _PAGE.format(
-        title=html.escape(title), lead=lead, table="", body="\n".join(parts), foot=""
+        title=html.escape(title), lead=html.escape(lead), table="", body="\n".join(parts), foot=""
     )
     path.write_text(page, encoding="utf-8")
 

@@ -1,6 +1,5 @@
 """E1: network, exact map and eq. 3 side by side on two circles, and where the residuals come to rest."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from residua.dynamics.residual_map import ResidualMap, first_pre_activation, res
 from residua.nets import ResNet
 from residua.provenance import machine, versions
 from residua.studies.circles import fitted_start
+from residua.studies.reproduction import Reproduction
 from residua.training import evaluate
 
 # What the paper reports of its one network.
@@ -28,14 +28,6 @@ PAPER = {
 LAYERS = 15
 STEP_SIZES = (1.0, 0.5, 0.25, 0.125)
 GAINS = (0.5, 1.0, 2.0)
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """E1 of one seed: a summary of plain values and the trajectories behind it."""
-
-    summary: dict[str, Any]
-    trajectories: xr.Dataset
 
 
 def reproduce(seed: int, folder: Path) -> Reproduction:
@@ -56,6 +48,7 @@ def reproduce(seed: int, folder: Path) -> Reproduction:
     ends = torch.from_numpy(long.moments.mean[-1])
     nearest = torch.cdist(ends, fixed.points, p=torch.inf).min(1)
     last = _class_means(_last(net, x), labels)
+    gaps = departure(residuals.W, z)
     summary = {
         "seed": seed,
         "starts": len(losses),
@@ -80,11 +73,11 @@ def reproduce(seed: int, folder: Path) -> Reproduction:
         "map_error": _largest(found["network"] - found["map"]),
         "ode_error": _largest(found["network"] - found["ode"]),
         "ode_error_cumulative": _largest((found["network"] - found["ode"]).cumsum("layer")),
-        "departure": departure(residuals.W, z),
+        "departure": gaps.to_series().reset_index().to_dict("records"),
         "versions": versions(),
         "machine": machine(),
     }
-    return Reproduction(summary, found)
+    return Reproduction(summary, found.assign(departure=gaps))
 
 
 def trajectories(net: ResNet, x: Tensor, labels: Tensor, classes: tuple[str, ...]) -> xr.Dataset:
@@ -111,20 +104,21 @@ def trajectories(net: ResNet, x: Tensor, labels: Tensor, classes: tuple[str, ...
     return xr.Dataset(means, coords={"layer": range(1, LAYERS + 1), "class": list(classes)})
 
 
-def departure(W: Tensor, z: Tensor) -> list[dict[str, float]]:
-    """Return how far the map is from eq. 3 at equal times, for several h and several gains of W.
+def departure(W: Tensor, z: Tensor) -> xr.DataArray:
+    """Return how far the map is from eq. 3 at equal times, over (gain of W, step_size h).
 
     Mean over samples and units of abs(y_map − y_ODE), at its largest over the time of 15 layers.
     """
-    found = []
-    for gain in GAINS:
-        for h in STEP_SIZES:
+    found = np.empty((len(GAINS), len(STEP_SIZES)))
+    for i, gain in enumerate(GAINS):
+        for j, h in enumerate(STEP_SIZES):
             steps = round((LAYERS - 1) / h)
             times = torch.arange(steps + 1, dtype=z.dtype) * h
             scaled = ResidualMap(gain * W, step_size=h)
             gap = (scaled.trajectory(z, steps + 1) - scaled.flow(z, times)).abs().mean((1, 2))
-            found.append({"gain": gain, "step_size": h, "departure": float(gap.max())})
-    return found
+            found[i, j] = float(gap.max())
+    coords = {"gain": list(GAINS), "step_size": list(STEP_SIZES)}
+    return xr.DataArray(found, coords, ("gain", "step_size"), name="departure")
 
 
 @torch.no_grad()
