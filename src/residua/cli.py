@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -260,6 +259,7 @@ def reproduce(
     data_dir: DataDir = None,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Repeat an experiment of the paper and set its figures beside the paper's.
 
@@ -270,11 +270,12 @@ def reproduce(
     from residua.studies import experiments
 
     set_up(threads)
-    say = None if as_json else partial(out.print, soft_wrap=True)
     if run:
-        jobs = experiments.run_jobs(experiment, run)
+        jobs = experiments.run_jobs(experiment, run, quiet=quiet or as_json)
     else:
-        jobs = experiments.seed_jobs(experiment, out_dir, seeds, data_dir=data_dir, say=say)
+        jobs = experiments.seed_jobs(
+            experiment, out_dir, seeds, data_dir=data_dir, quiet=quiet or as_json
+        )
     found = experiments.reproduce(experiment, out_dir, jobs, command(), measured=run or ())
     if as_json:
         print(json.dumps(found))

@@ -1,4 +1,4 @@
-"""One line that shows how far a training is and how long it will take yet."""
+"""One line that shows how far a piece of work is and how long it will take yet."""
 
 from typing import Any
 
@@ -6,6 +6,19 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def work_bar(*, disable: bool = False) -> Progress:
+    """Return a bar on the standard error stream: what is done, how far it is, how long it takes yet."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=Console(stderr=True),
+        transient=True,
+        disable=disable,
+    )
 
 
 class TrainingBar(Callback):
@@ -16,14 +29,7 @@ class TrainingBar(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the bar where the training starts, or goes on."""
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        self.progress = work_bar()
         total = int(trainer.estimated_stepping_batches)
         self.task = self.progress.add_task("first epoch", total=total)
         self.progress.start()

@@ -58,17 +58,21 @@ def print_experiment(name: str, found: dict[str, Any]) -> None:
         rows = [_e1_row(key, s) for key, s in results.items()]
         print_table("circles, 15 shared layers of 3 units", header, [paper, *rows])
         return
-    header = ["", "test error", "settled", "spread", "in class", "at 0", "classes that leave"]
-    paper = ["paper", "1.40 %", "", "", "almost 0", "most", "0, 2, 3: 1 eigenvalue"]
+    header = ["", "error", "settled", "spread", "in class", "at 0", "ends", "eigenvalues > 0"]
+    paper = ["paper", "1.40 %", "", "", "almost 0", "most", "", "3 of 10 classes: 1"]
     rows = [_e3_row(key, s) for key, s in results.items()]
     print_table("after 1000 layers", header, [paper, *rows])
     out.print(
-        "classes that leave: those with eigenvalues of eq. 3 above 0 at their mean residual, and how "
-        "many."
+        "spread: over samples, mean over units; at 0: residuals below 0.01; ends: patterns of units at "
+        "1 among 200 samples; eigenvalues > 0: of eq. 3 at a class's mean residual."
     )
     header = ["", "", "co-activity", "p", "coupling", "p", "common", "class", "sample"]
     rows = [[key, *row] for key, s in results.items() for row in _feature_rows(s["features"])]
     print_table("does the steady state follow the training covariance?", header, rows)
+    out.print(
+        "rank correlations over pairs of input dimensions, p by relabelling; common, class, sample: "
+        "shares of the mean squared residual."
+    )
 
 
 def _e1_row(key: str, s: dict[str, Any]) -> list[str]:
@@ -86,9 +90,8 @@ def _rest(found: dict[str, Any]) -> str:
 
 
 def _e3_row(key: str, s: dict[str, Any]) -> list[str]:
-    leave = ", ".join(
-        f"{c['class']}: {c['ode_positive']}" for c in s["classes"] if c["ode_positive"]
-    )
+    positive = [c["ode_positive"] for c in s["classes"] if c["ode_positive"]]
+    span = f": {min(positive)}–{max(positive)}" if positive else ""
     return [
         key,
         f"{s['test_error']:.2f} %",
@@ -96,7 +99,8 @@ def _e3_row(key: str, s: dict[str, Any]) -> list[str]:
         f"{s['spread']:.4f}",
         f"{s['spread_within']:.4f}",
         f"{s['at_zero']:.1%}",
-        leave or "none",
+        f"{s['single_samples']['patterns']}",
+        f"{len(positive)} of {len(s['classes'])}{span}",
     ]
 
 

@@ -18,7 +18,7 @@ def distinct(points: Tensor, gap: Tensor, unique: float) -> tuple[Tensor, Tensor
     """Return of each cluster of points the one with the smallest gap, and the clusters' sizes."""
     if not len(points):
         return points, torch.zeros(0, dtype=torch.int64)
-    where, sizes = _on_a_grid(points.numpy(force=True), gap.numpy(force=True), unique / 2)
+    where, sizes = one_per_cell(points.numpy(force=True), gap.numpy(force=True), unique / 2)
     seen = points.numpy(force=True)[where]
     pairs = cKDTree(seen).query_pairs(unique, p=np.inf, output_type="ndarray")
     links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(seen),) * 2)
@@ -28,7 +28,7 @@ def distinct(points: Tensor, gap: Tensor, unique: float) -> tuple[Tensor, Tensor
     return points[first], torch.from_numpy(np.bincount(label, sizes, count).astype(np.int64))
 
 
-def _on_a_grid(
+def one_per_cell(
     points: np.ndarray, gap: np.ndarray, spacing: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one point of each cell of a grid, that with the smallest gap, and the cells' sizes."""

@@ -13,6 +13,7 @@ from residua.dynamics.residual_map import ResidualMap
 from residua.errors import InputError
 
 Push = Literal["impulse", "step"]
+PUSHES: tuple[Push, ...] = ("impulse", "step")
 
 
 @torch.no_grad()
@@ -49,7 +50,7 @@ def response(
     Raises:
         InputError: no such unit or push, a size that is not a number, or layers out of range.
     """
-    if push not in ("impulse", "step"):
+    if push not in PUSHES:
         raise InputError(f"push must be 'impulse' or 'step', not {push!r}")
     if not 0 <= unit < residuals.units:
         raise InputError(f"the map has units 0…{residuals.units - 1}, not {unit}")

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from residua.dynamics.clusters import distinct, slow_points
+from residua.dynamics.clusters import distinct, one_per_cell, slow_points
 from residua.dynamics.descent import Step, descend
 from residua.dynamics.fixed_points import FixedPoints
 from residua.dynamics.residual_map import ResidualMap
@@ -17,6 +17,7 @@ from residua.dynamics.stability import ode_jacobian as eq_3_jacobian
 from residua.errors import InputError
 
 Status = Literal["fixed point", "slow point", "outlier", "not converged"]
+_CELL = 1e-3  # ends of the warm-up in one cell of a grid of this width are tried once
 _ENTRIES = 20_000_000  # of Jacobians held at once: 160 MB
 
 
@@ -114,7 +115,7 @@ def find_fixed_points(
     _check(step, y)
     if jacobian is None:
         jacobian = _forward_jacobian(step)
-    attempts = torch.cat([y, _warm_up(step, y, config.warm_up)])
+    attempts = torch.cat([y, _warmed_up(step, y, config.warm_up)])
     size = max(1, _ENTRIES // y.shape[1] ** 2)
     limits = (config.tolerance, config.distance, config.iterations)
     ends = [descend(step, jacobian, part, *limits) for part in torch.split(attempts, size)]
@@ -136,12 +137,16 @@ def find_fixed_points(
     )
 
 
-def _warm_up(step: Step, y: Tensor, steps: int) -> Tensor:
-    """Return where the map leads from the starts, without those that leave all bounds."""
+def _warmed_up(step: Step, y: Tensor, steps: int) -> Tensor:
+    """Return where the map leads from the starts, once for each place, of those that stay finite."""
+    if not steps:
+        return y[:0]
     with torch.no_grad():
         for _ in range(steps):
             y = step(y)
-    return y[y.isfinite().all(1)] if steps else y[:0]
+        y = y[y.isfinite().all(1)]
+        gap = (step(y) - y).abs().amax(1)
+    return y[one_per_cell(y.numpy(force=True), gap.numpy(force=True), _CELL)[0]]
 
 
 def _check(step: Step, y: Tensor) -> None:

@@ -177,7 +177,9 @@ def _images(
         for c, image in enumerate(images, 1):
             figure.add_trace(_heat(image.reshape(shape), diverging=diverging), row=r, col=c)
     figure.update_layout(
-        template="plotly_white", height=140 * len(rows) + 160 * diverging + 40, margin={"t": 30}
+        template="plotly_white",
+        height=140 * len(rows) + 160 * diverging + 40,
+        margin={"t": 60, "b": 20},
     )
     figure.update_xaxes(visible=False, constrain="domain")
     figure.update_yaxes(visible=False, autorange="reversed", constrain="domain")
@@ -230,7 +232,7 @@ def _log_layers(figure: go.Figure, title: str, *, log: bool) -> go.Figure:
 
 def _eigenvalues(found: xr.Dataset) -> go.Figure:
     figure = go.Figure()
-    for i, label in enumerate(found.present.values):
+    for i, label in enumerate(found["class"].values):
         figure.add_scatter(
             x=found.eigenvalue_real.values[i].round(6),
             y=found.eigenvalue_imag.values[i].round(6),

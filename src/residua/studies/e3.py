@@ -1,8 +1,7 @@
 """E3: a trained network run for 1000 layers: where each class comes to rest, and what rests there."""
 
-import math
-from copy import deepcopy
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,30 @@ from torch import Tensor
 
 from residua import runs
 from residua.data import DataSplits, loader
-from residua.dynamics.features import coupling, covariance, mantel, permuted, shares
-from residua.dynamics.linearised import linearise
-from residua.dynamics.prolonged import Prolonged, prolong
+from residua.dynamics.fixed_points import FixedPoints
+from residua.dynamics.linearised import Linearised, linearise
+from residua.dynamics.prolonged import SATURATED, Prolonged, prolong
 from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
-from residua.dynamics.response import response
+from residua.dynamics.response import PUSHES, response
 from residua.dynamics.search import SearchConfig, find_fixed_points
 from residua.errors import InputError
 from residua.nets import ResNet
 from residua.provenance import machine, versions
-from residua.store import build, describe
+from residua.sources import Split
+from residua.studies.c5 import features
+from residua.studies.jobs import WORK, repeat, training
 from residua.studies.mnist import CONFIGS
 from residua.studies.reproduction import Reproduction
 
 LAYERS = 1000
 SAMPLES = 1000
-BATCH = 500
+BATCH = 100
+FEW = 200  # samples, as in the paper, where trajectories of single samples are looked at
+Advance = Callable[[float], None]
 # Class means of a residual closer than this agree.
 AGREE = 0.01
 PAPER = {
+    "test_error": 1.4,
     "samples": 200,
     "ode_positive": "1 in classes 0, 2 and 3, about 0.02; none in the others",
     "spread_within": "almost none",
@@ -65,138 +69,177 @@ def check(run: runs.Run) -> ResNet:
     return net
 
 
-def reproduce(run: runs.Run, *, samples: int = SAMPLES, layers: int = LAYERS) -> Reproduction:
+def reproduce(
+    run: runs.Run,
+    *,
+    samples: int = SAMPLES,
+    layers: int = LAYERS,
+    advance: Advance = lambda share: None,
+) -> Reproduction:
     """Run a network on for many layers over test samples and describe where its residuals rest.
+
+    Args:
+        run: finished.
+        samples: of the test split, balanced over classes.
+        layers: how many.
+        advance: called with the share of the work done since it was called before.
 
     Raises:
         InputError: E3 is not defined for this network.
     """
     net = check(run).eval()
     data = runs.data_of(run)
-    batches = list(islice(loader(data.test, min(BATCH, samples)), math.ceil(samples / BATCH)))
-    long = prolong(net, batches, layers)
+    seed = run.config.train.seed
+    chosen = balanced(data.test, max(samples, len(data.classes)))
+
+    def batches() -> Iterator[Any]:
+        parts = loader(chosen, BATCH)
+        for batch in parts:
+            yield batch
+            advance(0.2 / len(parts))
+
+    long = prolong(net, batches(), layers)
     residuals = residual_map(net)
     means = torch.from_numpy(long.moments.mean[-1])
-    present = long.moments.count > 0
-    here = linearise(residuals, means[present])
-    nearest = _nearest(residuals, means[present])
+    here = linearise(residuals, means)
+    few = max(FEW, len(data.classes))
+    z, labels = first_pre_activation(net, chosen.x[:few]), chosen.y[:few]
+    ends = next(islice(residuals.iterate(z), layers - 1, None))
+    fixed = _fixed_points(residuals, means, ends, labels)
+    advance(0.25)
     pixel = int(data.train.x.flatten(1).var(0).argmax())
-    z = first_pre_activation(net, torch.cat([x for x, _ in batches])[:200])
-    answers = {
-        push: response(residuals, z, pixel, push=push, layers=layers)
-        for push in ("impulse", "step")
+    pushed = {p: response(residuals, z, pixel, push=p, layers=layers) for p in PUSHES}
+    advance(0.15)
+    classes = [
+        {"class": name} | _at_point(here, c) | fixed[c] for c, name in enumerate(data.classes)
+    ]
+    summary = _overall(run, long) | {
+        "units_that_differ": int((np.ptp(means.numpy(), 0) > AGREE).sum()),
+        "classes": classes,
+        "single_samples": single_samples(residuals, ends, labels),
+        "features": features(net, long, data.train.x, batches, seed=seed),
+        "pixel": pixel,
+        "responses": {p: [float(r.strength[k]) for k in (0, -1)] for p, r in pushed.items()},
+        "versions": versions(),
+        "machine": machine(),
     }
-    names = [c for c, p in zip(data.classes, present, strict=True) if p]
-    summary = {
+    arrays = long.to_dataset(data.classes).assign(
+        eigenvalue_real=(("class", "mode"), here.ode_eigenvalues.real.numpy()),
+        eigenvalue_imag=(("class", "mode"), here.ode_eigenvalues.imag.numpy()),
+        input_mean=(("class", "input"), _class_means(data)),
+        helpers=("input", residuals.W[pixel, : data.inputs].numpy(force=True)),
+    )
+    for push, answer in pushed.items():
+        arrays[f"{push}_strength"] = answer.strength
+        arrays[f"{push}_change"] = answer.change[:, : data.inputs].rename(unit="input")
+    return Reproduction(summary, arrays.assign_attrs(pixel=pixel))
+
+
+def _overall(run: runs.Run, long: Prolonged) -> dict[str, Any]:
+    """Return what is so of all samples at the last layer."""
+    at_end = {
+        name: float(long.pooled(getattr(long, name))[-1])
+        for name in ("at_zero", "at_one", "magnitude")
+    }
+    return {
         "seed": run.config.train.seed,
         "run": run.folder.name,
         "data": run.summary["data"],
         "test_error": run.summary["test_error"],
         "samples": int(long.moments.count.sum()),
-        "layers": layers,
+        "layers": int(long.layers[-1]),
         "settled": long.settled(),
-        "settled_by_class": dict(zip(data.classes, long.settled_by_class(), strict=True)),
-        "at_zero": _at_end(long, long.at_zero),
-        "at_one": _at_end(long, long.at_one),
-        "magnitude": _at_end(long, long.magnitude),
+        "settled_by_class": list(long.settled_by_class()),
+        **at_end,
         "spread": float(long.spread[-1]),
         "spread_within": float(long.spread_within[-1]),
-        "units_that_differ": int((np.ptp(means[present].numpy(), 0) > AGREE).sum()),
-        "units": residuals.units,
-        "classes": [
-            {
-                "class": name,
-                "speed": float(here.speed[c]),
-                "ode_positive": int(here.ode_positive[c]),
-                "ode_growth": float(here.growth[c]),
-                "map_outside": int(here.map_outside[c]),
-                "map_radius": float(here.radius[c]),
-                **nearest[c],
-            }
-            for c, name in enumerate(names)
-        ],
-        "features": features(net, data, batches, long, run.config.train.seed, layers),
-        "pixel": pixel,
-        "responses": {push: [float(r.strength[k]) for k in (0, -1)] for push, r in answers.items()},
-        "versions": versions(),
-        "machine": machine(),
+        "units": long.moments.mean.shape[2],
     }
-    arrays = long.to_dataset(data.classes).assign(
-        eigenvalue_real=(("present", "mode"), here.ode_eigenvalues.real.numpy()),
-        eigenvalue_imag=(("present", "mode"), here.ode_eigenvalues.imag.numpy()),
-        input_mean=(("class", "input"), _class_means(data)),
-        helpers=("input", residuals.W[pixel, : data.inputs].numpy(force=True)),
-    )
-    for push, answer in answers.items():
-        arrays[f"{push}_strength"] = answer.strength
-        arrays[f"{push}_change"] = answer.change[:, : data.inputs].rename(unit="input")
-    arrays = arrays.assign_coords(present=names).assign_attrs(pixel=pixel)
-    return Reproduction(summary, arrays)
 
 
-def features(
-    net: ResNet,
-    data: DataSplits,
-    batches: list[tuple[Tensor, Tensor]],
-    long: Prolonged,
-    seed: int,
-    layers: int,
-) -> dict[str, Any]:
-    """Return C5's statistics of a network, and of the same with permuted W and untrained.
+def _at_point(here: Linearised, c: int) -> dict[str, Any]:
+    return {
+        "speed": float(here.speed[c]),
+        "ode_positive": int(here.ode_positive[c]),
+        "ode_growth": float(here.growth[c]),
+        "map_outside": int(here.map_outside[c]),
+        "map_radius": float(here.radius[c]),
+    }
 
-    Over pairs of input dimensions that vary in the training data: does the steady co-activity (mean of
-    y_i y_j over samples), and the coupling ½(w_ij + w_ji), follow the training covariance? And how
-    much of the steady residuals is common to all inputs, differs by class, and by sample?
+
+def balanced(split: Split, samples: int) -> Split:
+    """Return so many samples, the first of each class, then the second of each, and so on."""
+    y = split.y.numpy()
+    rank = np.empty_like(y)
+    for c in np.unique(y):
+        rank[y == c] = np.arange((y == c).sum())
+    chosen = torch.from_numpy(np.lexsort((y, rank))[:samples].copy())
+    return Split(split.x[chosen], split.y[chosen])
+
+
+def single_samples(residuals: ResidualMap, z: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Return in how many patterns of saturated units samples end, and how fast they still move."""
+    y = residuals.residual(z)
+    speed = (residuals.residual(residuals.step(z)) - y).abs().amax(1)
+    patterns, which = np.unique((y > 0.5).numpy(force=True), axis=0, return_inverse=True)
+    of = labels.numpy(force=True)
+    classes = [len(np.unique(of[which == k])) for k in range(len(patterns))]
+    return {
+        "samples": len(y),
+        "patterns": len(patterns),
+        "patterns_by_class": [len(np.unique(which[of == c])) for c in np.unique(of)],
+        "patterns_of_several_classes": sum(n > 1 for n in classes),
+        "units_at_one": float((y > 1 - SATURATED).double().sum(1).mean()),
+        "units_between": float(((y > SATURATED) & (y < 1 - SATURATED)).double().sum(1).mean()),
+        "speed_median": float(speed.median()),
+        "speed_largest": float(speed.max()),
+    }
+
+
+def _fixed_points(
+    residuals: ResidualMap, means: Tensor, z: Tensor, labels: Tensor
+) -> list[dict[str, Any]]:
+    """Return for each class where its mean, and the slowest of its samples, have a fixed point.
+
+    Newton's steps start at both. A mean or sample with no fixed point within 0.01 has none.
     """
-    x = data.train.x.flatten(1)
-    active = x.var(0) > 0
-    target = covariance(x[:, active])
-    pairs = active.nonzero()[:, 0]
-
-    def inside(matrix: Tensor) -> Tensor:
-        return matrix[pairs][:, pairs]
-
-    def judge(ends: Prolonged, W: Tensor) -> dict[str, Any]:
-        return {
-            "coactivity": asdict(mantel(inside(ends.coactivity), target, seed=seed)),
-            "coupling": asdict(mantel(inside(coupling(W)), target, seed=seed)),
-            "shares": asdict(shares(ends.moments)),
-        }
-
-    found = {"trained": judge(long, residual_map(net).W)}
-    shuffled, fresh = deepcopy(net), _untrained(net, seed)
-    with torch.no_grad():
-        weight = shuffled.block(0).linear.weight
-        weight.copy_(permuted(weight, seed))
-    for name, null in (("permuted W", shuffled), ("untrained", fresh)):
-        found[name] = judge(prolong(null, batches, layers, at=[layers]), residual_map(null).W)
-    return found
-
-
-def _untrained(net: ResNet, seed: int) -> ResNet:
-    torch.manual_seed(seed)
-    fresh = build(describe(net))
-    assert isinstance(fresh, ResNet)
-    return fresh.eval()
-
-
-def _nearest(residuals: ResidualMap, means: Tensor) -> list[dict[str, Any]]:
-    """Return of each mean the nearest fixed point that Newton's steps reach from any of them."""
-    found = find_fixed_points(residuals, means.clamp(0, 1), SearchConfig(warm_up=0)).fixed
-    if not len(found):
-        return [{"distance": None, "verdict": None, "ode_verdict": None}] * len(means)
-    gaps = torch.cdist(means, found.points, p=torch.inf).min(1)
-    verdicts, ode = found.verdicts, found.ode_verdicts
+    y = residuals.residual(z).double()
+    speed = (residuals.residual(residuals.step(z)).double() - y).abs().amax(1)
+    slowest = [int(torch.where(labels == c, speed, torch.inf).argmin()) for c in range(len(means))]
+    starts = torch.cat([means, y[slowest]])
+    found = find_fixed_points(residuals, starts.clamp(0, 1), SearchConfig(warm_up=0)).fixed
+    near = [_near(found, start) for start in starts]
     return [
-        {"distance": float(gap), "verdict": verdicts[k], "ode_verdict": ode[k]}
-        for gap, k in zip(gaps.values, gaps.indices.tolist(), strict=True)
+        {"at_mean": near[c], "at_slowest_sample": near[len(means) + c], "slowest": float(speed[k])}
+        for c, k in enumerate(slowest)
     ]
 
 
-def _at_end(long: Prolonged, values: np.ndarray) -> float:
-    return float(long.pooled(values)[-1])
+def _near(found: FixedPoints, start: Tensor) -> dict[str, Any] | None:
+    if not len(found):
+        return None
+    gap, k = (found.points - start).abs().amax(1).min(0)
+    if gap > AGREE:
+        return None
+    return {
+        "distance": float(gap),
+        "verdict": found.verdicts[int(k)],
+        "unstable_dimension": int(found.unstable_dimension[k]),
+        "ode_verdict": found.ode_verdicts[int(k)],
+    }
 
 
 def _class_means(data: DataSplits) -> np.ndarray:
     x, y = data.train.x.flatten(1), data.train.y
     return np.stack([x[y == c].mean(0).numpy() for c in range(len(data.classes))])
+
+
+def _job(seed: int, folder: Path) -> dict[str, Any]:
+    """Measure the network of the study `mnist`, which is trained where it is not yet."""
+    where = WORK / "mnist" / f"shared-none-{seed}"
+    training("mnist", CONFIGS["shared-none"])(seed, where)
+    return reproduce(runs.read(where)).summary
+
+
+if __name__ == "__main__":
+    repeat("e3", {"mnist": _job}, range(3))

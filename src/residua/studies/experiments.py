@@ -1,14 +1,16 @@
 """The experiments that `residua reproduce` knows: what each does for a seed, and what it shows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from residua import runs
 from residua.choices import Experiment
-from residua.errors import InputError
+from residua.errors import InputError, StoppedError
 from residua.folder import write_json
+from residua.progress import work_bar
 from residua.report.dynamics_figures import Drawn, overlay_figures, rest_figures
 from residua.report.page import write_sections
 from residua.studies import e1, e3
@@ -30,36 +32,35 @@ def seed_jobs(
     seeds: int,
     *,
     data_dir: Path | None = None,
-    say: Callable[[str], None] | None = None,
+    quiet: bool = False,
 ) -> dict[str, Make]:
     """Return the job of each seed: train its network in folder/training, then measure it."""
+    make = _circles if experiment == "E1" else partial(_mnist, data_dir=data_dir)
     return {
-        f"seed-{seed}": partial(_seed, experiment, seed, folder / "training", data_dir, say)
+        f"seed-{seed}": partial(make, seed, folder / "training" / f"seed-{seed}", quiet=quiet)
         for seed in range(seeds)
     }
 
 
-def _seed(
-    experiment: Experiment,
-    seed: int,
-    training: Path,
-    data_dir: Path | None,
-    say: Callable[[str], None] | None,
-) -> Reproduction:
-    where = training / f"seed-{seed}"
-    if say:
-        say(f"{experiment}, seed {seed}: training in {where}")
-    training.mkdir(exist_ok=True)
-    if experiment == "E1":
-        return e1.reproduce(seed, where)
-    located = str(data_dir) if data_dir else None
-    run = e3.train(seed, where, data_dir=located, progress=say is not None)
-    if say:
-        say(f"E3, seed {seed}: {e3.LAYERS} layers, and the same for two nulls")
-    return e3.reproduce(run)
+def _circles(seed: int, folder: Path, *, quiet: bool) -> Reproduction:
+    with _progress(quiet, f"seed {seed}: training until the circles are fitted, measuring") as bar:
+        found = e1.reproduce(seed, folder)
+        bar(1)
+    return found
 
 
-def run_jobs(experiment: Experiment, folders: Sequence[Path]) -> dict[str, Make]:
+def _mnist(seed: int, folder: Path, *, data_dir: Path | None, quiet: bool) -> Reproduction:
+    where = str(data_dir) if data_dir else None
+    try:
+        run = e3.train(seed, folder, data_dir=where, progress=not quiet)
+    except StoppedError as stop:
+        raise StoppedError("stopped; the same command goes on where it was") from stop
+    return _measured(run, quiet=quiet)
+
+
+def run_jobs(
+    experiment: Experiment, folders: Sequence[Path], *, quiet: bool = False
+) -> dict[str, Make]:
     """Return the job of each finished run, measured as it is.
 
     Raises:
@@ -70,7 +71,21 @@ def run_jobs(experiment: Experiment, folders: Sequence[Path]) -> dict[str, Make]
     found = [runs.read(folder) for folder in folders]
     for run in found:
         e3.check(run)
-    return {f"run-{i}": partial(e3.reproduce, run) for i, run in enumerate(found)}
+    return {f"run-{i}": partial(_measured, run, quiet=quiet) for i, run in enumerate(found)}
+
+
+def _measured(run: runs.Run, *, quiet: bool) -> Reproduction:
+    text = f"{run.folder.name}: {e3.LAYERS} layers, fixed points, answers, nulls"
+    with _progress(quiet, text) as bar:
+        return e3.reproduce(run, advance=bar)
+
+
+@contextmanager
+def _progress(quiet: bool, text: str) -> Iterator[e3.Advance]:
+    """Show a bar with the remaining time; what is yielded moves it on by a share of the whole."""
+    with work_bar(disable=quiet) as bar:
+        task = bar.add_task(text, total=1)
+        yield partial(bar.advance, task)
 
 
 def reproduce(

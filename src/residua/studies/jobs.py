@@ -14,7 +14,7 @@ from residua import runs
 from residua.training import quiet_lightning
 
 RESULTS = Path("docs/evidence")
-_WORK = Path("runs")
+WORK = Path("runs")
 # What a study does with one seed, in a folder of its own; returns the summary to store.
 Job = Callable[[int, Path], dict[str, Any]]
 
@@ -31,7 +31,7 @@ def repeat(study: str, jobs: Mapping[str, Job], seeds: range) -> None:
         for name, seed in progress.track(cells, description=study):
             target = RESULTS / study / f"{name}-{seed}.json"
             if not target.exists():
-                summary = jobs[name](seed, _WORK / study / f"{name}-{seed}")
+                summary = jobs[name](seed, WORK / study / f"{name}-{seed}")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(json.dumps(summary, indent=1) + "\n")
     print(f"{len(cells)} results in {RESULTS / study}; now: make evidence")
