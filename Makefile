@@ -24,8 +24,10 @@ evidence-circles evidence-digits evidence-mnist evidence-e1 evidence-e3: evidenc
 evidence: $(DEV)/ready  ## write docs/evidence.md from the stored results
 	$(DEV)/bin/python -m residua.studies.evidence
 
-bench: $(DEV)/ready  ## cost of statistics and depth curve, against the forward pass
+bench: $(DEV)/ready  ## costs of statistics and dynamics, and the search against Adam; about 15 minutes
 	$(DEV)/bin/python benchmarks/statistics_cost.py
+	$(DEV)/bin/python benchmarks/dynamics_cost.py
+	$(DEV)/bin/python benchmarks/fixed_points.py
 
 picture: demo  ## README's picture, from the demo's page; needs chromium
 	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,1500 \

@@ -198,3 +198,19 @@ def test_dynamics_of_a_run_and_of_what_is_none(run, tmp_path):
     failing("where W has 2 units", "dynamics", tmp_path / "ok.npy", "--bias", tmp_path / "nan.npy")
     failing("pass --layer with a run only", "dynamics", tmp_path / "ok.npy", "--layer", 1)
     failing("step_size must be a positive", "dynamics", tmp_path / "ok.npy", "--step-size", -1)
+
+
+def test_dynamics_of_one_unit_and_its_page(run, tmp_path):
+    out = tmp_path / "portrait"
+    done = residua("dynamics", run, "--starts", 2, "--unit", 20, "--layers", 5, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "unit 20 is helped most by" in done.stdout
+    stored = json.loads((out / "portrait.json").read_text())
+    W = rs.load(run / "model.safetensors").block(0).linear.weight[20].detach()
+    W[20] = 0
+    assert stored["influences"]["helps"][0] == [int(W.argmax()), pytest.approx(float(W.max()))]
+    assert sum(stored["ends"].values()) == 3  # two random starts, and the end of the path
+    assert "who hinders (orange) input dimension 20" in (out / "report.html").read_text("utf-8")
+    failing("is not empty; pass a new folder", "dynamics", run, "--out", out)
+    failing("units 0…69, not 70", "dynamics", run, "--unit", 70, "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from residua.studies.evidence import circles_section, cost_section, interval, section
+from residua.studies.evidence import circles_section, cost_section, section
+from residua.studies.tables import interval
 
 
 def summary(error, depth, **more):

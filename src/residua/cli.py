@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -226,6 +227,12 @@ def dynamics(
     ] = None,
     layers: Annotated[int, typer.Option(help="Length of the path.")] = 100,
     starts: Annotated[int | None, typer.Option(help="Of the search beyond 12 units.")] = None,
+    unit: Annotated[
+        int | None, typer.Option(help="Also: who helps and hinders this unit (or pixel), from 0.")
+    ] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="New folder for portrait.json and report.html.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the starts.")] = 0,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -234,16 +241,33 @@ def dynamics(
 
     [dim]Example: residua dynamics W.npy --json[/dim]
     """
+    from residua import folder
+    from residua.dynamics.interactions import influences
     from residua.dynamics.portrait import portrait
     from residua.map_source import residuals_of
 
     set_up(threads)
-    residuals, start = residuals_of(source, bias, step_size=step_size, layer=layer)
-    found = portrait(residuals, start=start, layers=layers, starts=starts, seed=seed)
+    if out_dir is not None:
+        folder.refuse_existing(out_dir)
+    given = residuals_of(source, bias, step_size=step_size, layer=layer)
+    near = None if unit is None else influences(given.residuals.W, unit)
+    found = portrait(given.residuals, start=given.start, layers=layers, starts=starts, seed=seed)
+    plain = found.to_dict() | {"influences": asdict(near) if near else None}
     if as_json:
-        print(json.dumps(found.to_dict()))
-        return
-    print_portrait(found)
+        print(json.dumps(plain))
+    else:
+        print_portrait(found, near)
+    if out_dir is not None:
+        from residua.report.dynamics_figures import portrait_figures
+        from residua.report.page import write_sections
+
+        folder.make_folder(out_dir)
+        folder.write_json(out_dir / "portrait.json", plain | {"command": command()})
+        drawn = portrait_figures(found, given.inputs, unit)
+        lead = f"{len(found.fixed)} fixed points, {found.searched}."
+        write_sections(out_dir / "report.html", f"residua: {source.name}", lead, drawn)
+        if not as_json:
+            out.print(f"wrote portrait.json and report.html into {out_dir}", soft_wrap=True)
 
 
 @app.command()
@@ -256,6 +280,7 @@ def reproduce(
     run: Annotated[
         list[Path] | None, typer.Option(help="E3: a finished run instead of training; repeatable.")
     ] = None,
+    layers: Annotated[int, typer.Option(min=2, help="E3: how far the network is run.")] = 1000,
     data_dir: DataDir = None,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -270,13 +295,15 @@ def reproduce(
     from residua.studies import experiments
 
     set_up(threads)
+    silent = quiet or as_json
     if run:
-        jobs = experiments.run_jobs(experiment, run, quiet=quiet or as_json)
+        jobs = experiments.run_jobs(experiment, run, layers=layers, quiet=silent)
     else:
         jobs = experiments.seed_jobs(
-            experiment, out_dir, seeds, data_dir=data_dir, quiet=quiet or as_json
+            experiment, out_dir, seeds, data_dir=data_dir, layers=layers, quiet=silent
         )
-    found = experiments.reproduce(experiment, out_dir, jobs, command(), measured=run or ())
+    identity = {"layers": layers, "runs": [str(r.resolve()) for r in run or ()]}
+    found = experiments.reproduce(experiment, out_dir, jobs, command(), identity=identity)
     if as_json:
         print(json.dumps(found))
         return

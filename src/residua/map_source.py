@@ -1,5 +1,6 @@
 """The residual map of a finished run, or of a weight matrix in a file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,23 @@ from residua.errors import InputError
 from residua.runs import read
 
 
+@dataclass(frozen=True, eq=False)
+class MapSource:
+    """A residual map, where it starts, and how many of its units are input dimensions.
+
+    The start is z(1) = b for x(0) = 0, of a run always, of a matrix where a bias is given. Of a matrix
+    all units are taken for input dimensions, of a run with a trained lift none.
+    """
+
+    residuals: ResidualMap
+    start: Tensor | None
+    inputs: int
+
+
 def residuals_of(
     source: Path, bias: Path | None, *, step_size: float | None, layer: int | None
-) -> tuple[ResidualMap, Tensor | None]:
-    """Return the residual map of a run, or of a weight matrix in an .npy file, and where it starts.
-
-    The start is z(1) = b for x(0) = 0, of a run always, of a matrix where a bias is given.
+) -> MapSource:
+    """Return the residual map of a run, or of a weight matrix in an .npy file.
 
     Raises:
         InputError: a file is missing, damaged or of another shape, or the run has no one map.
@@ -26,18 +38,19 @@ def residuals_of(
             raise InputError("a run has its own bias; pass --bias with an .npy file of W only")
         net = read(source).net
         residuals = residual_map(net, step_size=step_size, layer=layer)
-        return residuals, net.block((layer or 1) - 1).linear.bias.detach()
+        start = net.block((layer or 1) - 1).linear.bias.detach()
+        return MapSource(residuals, start, net.inputs if net.lift_name == "pad" else 0)
     if layer is not None:
         raise InputError("an .npy file of W is one layer; pass --layer with a run only")
     W = _array(source)
     residuals = residual_map(W, step_size=step_size)
-    start = None if bias is None else _array(bias)
-    if start is not None and start.shape != W.shape[:1]:
+    given = None if bias is None else _array(bias)
+    if given is not None and given.shape != W.shape[:1]:
         raise InputError(
-            f"{str(bias)!r} has the shape {tuple(start.shape)} where W has {len(W)} units; pass one "
+            f"{str(bias)!r} has the shape {tuple(given.shape)} where W has {len(W)} units; pass one "
             "number a unit"
         )
-    return residuals, start
+    return MapSource(residuals, given, len(W))
 
 
 def _array(path: Path) -> Tensor:

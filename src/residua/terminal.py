@@ -34,16 +34,19 @@ def print_comparison(done: dict[str, Any]) -> None:
     print_table("side by side", header, rows)
 
 
-def print_portrait(found: Any) -> None:
-    """Print the interactions, fixed points and path of a portrait."""
+def print_portrait(found: Any, near: Any) -> None:
+    """Print the interactions, fixed points and path of a portrait, and who is near one unit."""
     pairs = found.pairs
     rows = [
         [kind, f"{pairs.counted[kind]:.1%}", f"{pairs.weighted[kind]:.1%}"]
         for kind in pairs.counted
     ]
     print_table(f"pairs of {pairs.units} units", ["kind", "counted", "weighted"], rows)
-    how = f"searched from {found.starts} starts" if found.starts else "all of them"
-    out.print(f"\n{found.fixed}\n({how})", soft_wrap=True)
+    if near is not None:
+        for said, pairs_of in (("helped", near.helps), ("hindered", near.hinders)):
+            shown = ", ".join(f"{j} ({w:+.3g})" for j, w in pairs_of) or "nobody"
+            out.print(f"unit {near.unit} is {said} most by {shown}", soft_wrap=True)
+    out.print(f"\n{found.fixed}\n({found.searched})", soft_wrap=True)
     if found.path is not None:
         shown = ", ".join(f"{v:.4g}" for v in found.path[-1, :6].tolist())
         out.print(f"after {len(found.path)} layers: ({shown}{', …' if pairs.units > 6 else ''})")
@@ -61,7 +64,8 @@ def print_experiment(name: str, found: dict[str, Any]) -> None:
     header = ["", "error", "settled", "spread", "in class", "at 0", "ends", "eigenvalues > 0"]
     paper = ["paper", "1.40 %", "", "", "almost 0", "most", "", "3 of 10 classes: 1"]
     rows = [_e3_row(key, s) for key, s in results.items()]
-    print_table("after 1000 layers", header, [paper, *rows])
+    layers = next(iter(results.values()))["layers"]
+    print_table(f"after {layers} layers", header, [paper, *rows])
     out.print(
         "spread: over samples, mean over units; at 0: residuals below 0.01; ends: patterns of units at "
         "1 among 200 samples; eigenvalues > 0: of eq. 3 at a class's mean residual."
@@ -76,17 +80,12 @@ def print_experiment(name: str, found: dict[str, Any]) -> None:
 
 
 def _e1_row(key: str, s: dict[str, Any]) -> list[str]:
-    rests = "; ".join(dict.fromkeys(_rest(r) for r in s["rests"]))
-    same = "yes" if s["same_point"] else "no"
+    shown = [f"({', '.join(f'{v:.2g}' for v in e['point'])}) {e['verdict']}" for e in s["ends"][:2]]
+    moving = ["some nowhere yet"] if any(s["moving"]) else []
+    more = ["…"] if len(s["ends"]) > 2 else []
     errors = [f"{s[key]:.1e}" for key in ("map_error", "ode_error")]
-    return [key, f"{s['accuracy']:.2f} %", rests, same, *errors]
-
-
-def _rest(found: dict[str, Any]) -> str:
-    if found["distance"] > 0.01:
-        return "not after 1000 layers"
-    point = ", ".join(f"{v:.3g}" for v in found["nearest"])
-    return f"({point}) {found['verdict']}"
+    rests = "; ".join(shown + more + moving)
+    return [key, f"{s['accuracy']:.2f} %", rests, "yes" if s["one_point"] else "no", *errors]
 
 
 def _e3_row(key: str, s: dict[str, Any]) -> list[str]:

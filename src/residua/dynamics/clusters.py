@@ -18,7 +18,7 @@ def distinct(points: Tensor, gap: Tensor, unique: float) -> tuple[Tensor, Tensor
     """Return of each cluster of points the one with the smallest gap, and the clusters' sizes."""
     if not len(points):
         return points, torch.zeros(0, dtype=torch.int64)
-    where, sizes = one_per_cell(points.numpy(force=True), gap.numpy(force=True), unique / 2)
+    where, sizes, _ = one_per_cell(points.numpy(force=True), gap.numpy(force=True), unique / 2)
     seen = points.numpy(force=True)[where]
     pairs = cKDTree(seen).query_pairs(unique, p=np.inf, output_type="ndarray")
     links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(seen),) * 2)
@@ -30,12 +30,18 @@ def distinct(points: Tensor, gap: Tensor, unique: float) -> tuple[Tensor, Tensor
 
 def one_per_cell(
     points: np.ndarray, gap: np.ndarray, spacing: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return one point of each cell of a grid, that with the smallest gap, and the cells' sizes."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return one point of each cell of a grid, that with the smallest gap, the cells' sizes, and the
+    cell of every point.
+    """
     order = gap.argsort(kind="stable")
     cells = np.round(points[order] / spacing)
-    _, first, sizes = np.unique(cells, axis=0, return_index=True, return_counts=True)
-    return order[first], sizes
+    _, first, inverse, sizes = np.unique(
+        cells, axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    cell = np.empty(len(points), dtype=np.int64)
+    cell[order] = inverse
+    return order[first], sizes, cell
 
 
 def slow_points(

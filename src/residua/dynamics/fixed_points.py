@@ -23,7 +23,8 @@ class FixedPoints:
         ode_eigenvalues: eigenvalues of eq. 3's Jacobian, or of F − identity for a map of which no
             differential equation is known.
         family: dimension of the continuous family that a point stands for, 0 for an isolated one.
-        found_from: how many starts ended at each point; 0 for an enumeration.
+        found_from: how many attempts (starts, and places to which the map leads from them) ended at each
+            point; 0 for an enumeration.
     """
 
     points: Float[Tensor, "point unit"]

@@ -116,6 +116,32 @@ def helpers(W: Float[Tensor, "unit unit"], unit: int, inputs: int) -> Float[Tens
     return W[unit, :inputs]
 
 
+@dataclass(frozen=True)
+class Influences:
+    """Who helps and who hinders one unit most: pairs (j, w_ij), strongest first."""
+
+    unit: int
+    helps: tuple[tuple[int, float], ...]
+    hinders: tuple[tuple[int, float], ...]
+
+
+def influences(W: Float[Tensor, "unit unit"], unit: int, *, count: int = 5) -> Influences:
+    """Return the units with the most positive and the most negative w_ij for a unit i, itself apart.
+
+    Raises:
+        InputError: no such unit.
+    """
+    row = helpers(W, unit, len(W)).double().clone()
+    row[unit] = 0
+    order = row.argsort(descending=True).tolist()
+    pairs = [(j, float(row[j])) for j in order]
+    return Influences(
+        unit,
+        tuple(p for p in pairs[:count] if p[1] > 0),
+        tuple(p for p in pairs[::-1][:count] if p[1] < 0),
+    )
+
+
 def energy(z: Float[Tensor, "*batch unit"]) -> Float[Tensor, "*batch"]:
     """Return H = Σ_i log(1 + e^{z_i}) = −Σ_i log(1 − y_i), with y = σ(z).
 

@@ -1,5 +1,6 @@
 """All that a weight matrix says about its residuals, in one record."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from residua.dynamics.enumeration import LARGEST, enumerate_fixed_points
 from residua.dynamics.fixed_points import FixedPoints
 from residua.dynamics.interactions import Interactions, interactions
 from residua.dynamics.residual_map import ResidualMap
-from residua.dynamics.search import find_fixed_points
+from residua.dynamics.search import Status, find_fixed_points
 from residua.dynamics.stability import escape_time
 from residua.errors import InputError
 
@@ -24,15 +25,23 @@ class Portrait:
         residuals: the map.
         pairs: who helps and hinders whom.
         fixed: the fixed points.
-        starts: of the search; 0 where all points were enumerated.
+        ends: how many starts of the search ended as what; empty where all points were enumerated.
         path: y(1)…y(T) from the start given, or None.
     """
 
     residuals: ResidualMap
     pairs: Interactions
     fixed: FixedPoints
-    starts: int
+    ends: dict[Status, int]
     path: Float[Tensor, "layers unit"] | None
+
+    @property
+    def searched(self) -> str:
+        """How the fixed points were found, in words."""
+        if not self.ends:
+            return "all there are"
+        ends = ", ".join(f"{n} {status}" for status, n in self.ends.items())
+        return f"searched from {sum(self.ends.values())} starts, which ended so: {ends}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON wants them; complex numbers are pairs."""
@@ -57,7 +66,7 @@ class Portrait:
             "step_size": self.residuals.step_size,
             "activation": self.residuals.activation,
             "interactions": asdict(self.pairs),
-            "starts": self.starts,
+            "ends": self.ends,
             "fixed_points": points,
             "path": None if self.path is None else self.path.tolist(),
         }
@@ -73,7 +82,8 @@ def portrait(
 ) -> Portrait:
     """Return interactions, fixed points and a path of a logistic residual map.
 
-    Up to 12 units all fixed points are enumerated; beyond, they are searched for from random starts.
+    Up to 12 units all fixed points are enumerated; beyond, they are searched for from random starts
+    and from the end of the path.
 
     Args:
         residuals: the map.
@@ -94,15 +104,19 @@ def portrait(
         raise InputError(f"starts must be at least 1, not {starts}")
     W = residuals.W
     n = residuals.units
+    path = None if start is None else residuals.trajectory(start, layers)
+    ends: dict[Status, int] = {}
     if n <= LARGEST:
-        tried, fixed = 0, enumerate_fixed_points(W, step_size=residuals.step_size)
+        fixed = enumerate_fixed_points(W, step_size=residuals.step_size)
     else:
         tried = starts or min(1024, max(8, 20_000 // n))
         generator = torch.Generator().manual_seed(seed)
-        y = torch.rand(tried, n, dtype=torch.float64, generator=generator)
-        fixed = find_fixed_points(residuals, y.to(W.device)).fixed
-    path = None if start is None else residuals.trajectory(start, layers)
-    return Portrait(residuals, interactions(W), fixed, tried, path)
+        y = torch.rand(tried, n, dtype=torch.float64, generator=generator).to(W.device)
+        if path is not None:
+            y = torch.cat([y, path[-1:].double()])
+        search = find_fixed_points(residuals, y)
+        fixed, ends = search.fixed, dict(Counter(search.status))
+    return Portrait(residuals, interactions(W), fixed, ends, path)
 
 
 def _finite(value: float) -> float | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,6 +18,7 @@ from residua.dynamics.stability import ode_jacobian as eq_3_jacobian
 from residua.errors import InputError
 
 Status = Literal["fixed point", "slow point", "outlier", "not converged"]
+_STATUSES: tuple[Status, ...] = ("fixed point", "slow point", "outlier", "not converged")
 _CELL = 1e-3  # ends of the warm-up in one cell of a grid of this width are tried once
 _ENTRIES = 20_000_000  # of Jacobians held at once: 160 MB
 
@@ -62,7 +64,7 @@ class Search:
         fixed: the fixed points, without repetition.
         slow: slow points, local minima of the speed that is not 0: (point, unit).
         slow_speed: max over units of abs(F(y) − y) there.
-        status: how each start ended.
+        status: how each start ended; the better of the start itself and of where the map leads from it.
     """
 
     fixed: FixedPoints
@@ -115,7 +117,8 @@ def find_fixed_points(
     _check(step, y)
     if jacobian is None:
         jacobian = _forward_jacobian(step)
-    attempts = torch.cat([y, _warmed_up(step, y, config.warm_up)])
+    led, leads_to = _warmed_up(step, y, config.warm_up)
+    attempts = torch.cat([y, led])
     size = max(1, _ENTRIES // y.shape[1] ** 2)
     limits = (config.tolerance, config.distance, config.iterations)
     ends = [descend(step, jacobian, part, *limits) for part in torch.split(attempts, size)]
@@ -133,20 +136,31 @@ def find_fixed_points(
         _judge(step, points, counts, jacobian, ode_jacobian),
         slowest,
         (step(slowest) - slowest).abs().amax(1) if len(slowest) else gap[:0],
-        tuple(status[: len(starts)]),
+        tuple(
+            min(status[k], status[m] if m >= 0 else status[k], key=_STATUSES.index)
+            for k, m in enumerate(leads_to)
+        ),
     )
 
 
-def _warmed_up(step: Step, y: Tensor, steps: int) -> Tensor:
-    """Return where the map leads from the starts, once for each place, of those that stay finite."""
+def _warmed_up(step: Step, y: Tensor, steps: int) -> tuple[Tensor, list[int]]:
+    """Return where the map leads from the starts, once for each place, and the attempt of each start.
+
+    Attempts are counted on from the starts; −1 for a start that the map leads beyond all bounds.
+    """
+    starts = len(y)
+    leads_to = np.full(starts, -1)
     if not steps:
-        return y[:0]
+        return y[:0], leads_to.tolist()
     with torch.no_grad():
         for _ in range(steps):
             y = step(y)
-        y = y[y.isfinite().all(1)]
+        finite = y.isfinite().all(1)
+        y = y[finite]
         gap = (step(y) - y).abs().amax(1)
-    return y[one_per_cell(y.numpy(force=True), gap.numpy(force=True), _CELL)[0]]
+    kept, _, cell = one_per_cell(y.numpy(force=True), gap.numpy(force=True), _CELL)
+    leads_to[finite.numpy(force=True)] = starts + cell
+    return y[kept], leads_to.tolist()
 
 
 def _check(step: Step, y: Tensor) -> None:

@@ -116,6 +116,77 @@ def rest_figures(found: xr.Dataset) -> Drawn:
     return drawn
 
 
+def portrait_figures(found: Any, inputs: int, unit: int | None) -> dict[str, Drawn]:
+    """Return the figures of a portrait: one unit's helpers, multipliers, path.
+
+    Args:
+        found: a Portrait.
+        inputs: how many units are input dimensions; drawn as an image where they make a square.
+        unit: whose helpers are shown, or None.
+    """
+    drawn: Drawn = []
+    shape = image_shape(inputs)
+    if unit is not None:
+        row = found.residuals.W[unit].numpy(force=True)
+        if shape and unit < inputs:
+            drawn.append((who_helps(row[:inputs], shape, unit), helps_caption(unit)))
+        else:
+            figure = go.Figure(go.Bar(x=list(range(len(row))), y=row.tolist()))
+            drawn.append(
+                (layout(figure, "unit j", "w_ij"), f"w_ij of every unit j for i = {unit}.")
+            )
+    if len(found.fixed):
+        caption = (
+            "Multipliers of the map at every fixed point, by its verdict; the circle has radius 1, "
+            "inside it neighbours return."
+        )
+        drawn.append((_multipliers(found.fixed), caption))
+    if found.path is not None:
+        caption = "Residuals over layers from x(0) = 0, the most active units at the end."
+        drawn.append((_path(found.path.numpy(force=True)), caption))
+    return {"portrait": drawn}
+
+
+def _multipliers(fixed: Any) -> go.Figure:
+    figure = go.Figure()
+    angle = np.linspace(0, 2 * np.pi, 181)
+    style = {"color": "#888", "dash": "dot"}
+    figure.add_scatter(
+        x=np.cos(angle),
+        y=np.sin(angle),
+        mode="lines",
+        line=style,
+        name="radius 1",
+        hoverinfo="skip",
+    )
+    verdicts = np.array(fixed.verdicts)
+    for i, verdict in enumerate(dict.fromkeys(fixed.verdicts)):
+        values = fixed.multipliers[verdicts == verdict].flatten().numpy(force=True)
+        figure.add_scatter(
+            x=values.real.round(6),
+            y=values.imag.round(6),
+            name=verdict,
+            mode="markers",
+            marker={"color": COLOURS[i], "symbol": MARKS[i % 3]},
+        )
+    layout(figure, "real part", "imaginary part")
+    figure.update_xaxes(constrain="domain")
+    figure.update_yaxes(scaleanchor="x")
+    return figure
+
+
+def _path(path: np.ndarray, most: int = 8) -> go.Figure:
+    figure = go.Figure()
+    for i, unit in enumerate(np.argsort(-path[-1])[:most].tolist()):
+        figure.add_scatter(
+            x=np.arange(1, len(path) + 1),
+            y=path[:, unit],
+            name=f"unit {unit}",
+            line={"color": COLOURS[i]},
+        )
+    return layout(figure, "layer t", "residual y_t")
+
+
 def image_shape(inputs: int) -> tuple[int, int] | None:
     """Return n × n where the inputs are n² ≥ 16 dimensions, as a square image has them."""
     side = math.isqrt(inputs)

@@ -1,5 +1,6 @@
 """E1: network, exact map and eq. 3 side by side on two circles, and where the residuals come to rest."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ PAPER = {
     "last_state": {"r = 0.5": [1.95, 0.68, 12.02], "r = 1": [2.03, 0.81, 11.63]},
 }
 LAYERS = 15
+DEEP = 1000
+AT = 0.01  # a residual within this of a fixed point is at it
 STEP_SIZES = (1.0, 0.5, 0.25, 0.125)
 GAINS = (0.5, 1.0, 2.0)
 
@@ -44,10 +47,9 @@ def reproduce(seed: int, folder: Path) -> Reproduction:
     x, labels = data.test.x.double(), data.test.y
     found = trajectories(net, x, labels, data.classes)
     residuals, z = residual_map(net), first_pre_activation(net, x)
-    long = prolong(net, [(x, labels)], 1000)
-    fixed = enumerate_fixed_points(residuals.W)
-    ends = torch.from_numpy(long.moments.mean[-1])
-    nearest = torch.cdist(ends, fixed.points, p=torch.inf).min(1)
+    long = prolong(net, [(x, labels)], DEEP)
+    z_end = next(islice(residuals.iterate(z), DEEP - 1, None))
+    ends, moving = where_samples_end(residuals, z_end, labels)
     last = _class_means(_last(net, x), labels)
     gaps = departure(residuals.W, z)
     summary = {
@@ -59,18 +61,9 @@ def reproduce(seed: int, folder: Path) -> Reproduction:
         "classifier": _rounded(net.head.weight.detach()),
         "W": _rounded(residuals.W),
         "settled": long.settled(),
-        "rests": [
-            {
-                "class": name,
-                "mean_residual": _rounded(ends[c]),
-                "nearest": _rounded(fixed.points[k]),
-                "distance": float(nearest.values[c]),
-                "verdict": fixed.verdicts[k],
-                "ode_eigenvalues": _rounded(fixed.ode_eigenvalues[k].real),
-            }
-            for c, (name, k) in enumerate(zip(data.classes, nearest.indices.tolist(), strict=True))
-        ],
-        "same_point": len(set(nearest.indices.tolist())) == 1,
+        "ends": ends,
+        "moving": moving,
+        "one_point": len(ends) == 1 and not any(moving),
         "map_error": _largest(found["network"] - found["map"]),
         "ode_error": _largest(found["network"] - found["ode"]),
         "ode_error_cumulative": _largest((found["network"] - found["ode"]).cumsum("layer")),
@@ -79,6 +72,35 @@ def reproduce(seed: int, folder: Path) -> Reproduction:
         "machine": machine(),
     }
     return Reproduction(summary, found.assign(departure=gaps))
+
+
+def where_samples_end(
+    residuals: ResidualMap, z: Tensor, labels: Tensor
+) -> tuple[list[dict[str, Any]], list[float]]:
+    """Return the fixed points at which samples are, to 0.01, and the share that is at none, by class."""
+    fixed = enumerate_fixed_points(residuals.W)
+    gap, nearest = torch.cdist(residuals.residual(z), fixed.points, p=torch.inf).min(1)
+    nearest[gap > AT] = -1
+    at = _shares(nearest, labels)
+    found = [
+        {
+            "point": _rounded(fixed.points[k]),
+            "verdict": fixed.verdicts[k],
+            "ode_eigenvalues": _rounded(fixed.ode_eigenvalues[k].real),
+            "shares": at[k],
+        }
+        for k in sorted(at.keys() - {-1}, key=lambda k: -sum(at[k]))
+    ]
+    return found, at.get(-1, [0.0] * (int(labels.max()) + 1))
+
+
+def _shares(values: Tensor, labels: Tensor) -> dict[int, list[float]]:
+    """Return of each value the share that has it, by class."""
+    classes = range(int(labels.max()) + 1)
+    return {
+        k: [float((values[labels == c] == k).double().mean()) for c in classes]
+        for k in set(values.tolist())
+    }
 
 
 def trajectories(net: ResNet, x: Tensor, labels: Tensor, classes: tuple[str, ...]) -> xr.Dataset:

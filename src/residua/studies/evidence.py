@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
+from residua.studies.evidence_dynamics import (
+    dynamics_cost_section,
+    e1_section,
+    e3_section,
+    fixed_points_section,
+)
 from residua.studies.jobs import RESULTS, results
+from residua.studies.tables import Seeds, asked_and_found, interval, made, origin
 
 _HEAD = """# Evidence
 
 Written by `make evidence` from the JSON in `docs/evidence/`; do not edit. `make evidence-circles`,
-`make evidence-digits`, `make evidence-mnist` and `make bench` repeat what is below, resumable job by
-job. A difference is paired by seed (same split, same initial weights), with Student's 95 % interval
+`make evidence-digits`, `make evidence-mnist`, `make evidence-e1`, `make evidence-e3` and `make bench`
+repeat what is below, resumable job by job. A difference is paired by seed (same split, same initial weights), with Student's 95 % interval
 over seeds. Recipes, depth and ridge were chosen on validation data, and test data is read once per run;
 with one exception: of the single-seed trials in which the MNIST recipe was chosen (10,000 images
 held out), the first three, which led to label smoothing, printed test errors beside validation errors.
@@ -41,16 +47,6 @@ _NOTES = {
     "mnist": "Seconds are upper bounds: several runs shared the machine. ",
 }
 _ASKED = {"digits": 10, "mnist": 3, "circles": 20}
-Seeds = dict[int, dict[str, Any]]
-
-
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Return mean and Student's 95 % interval; the interval is NaN for fewer than two values."""
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return mean, mean - half, mean + half
 
 
 def section(study: str, found: Mapping[str, Seeds]) -> str:
@@ -62,14 +58,10 @@ def section(study: str, found: Mapping[str, Seeds]) -> str:
     ]
     for name, seeds in sorted(found.items()):
         uncut = found.get(_uncut(name), {})
-        shown = _count(seeds, _ASKED[study])
+        shown = asked_and_found(seeds, _ASKED[study])
         rows.append("| " + " | ".join([name, shown, *_cells(seeds, uncut)]) + " |")
-    note = _NOTES[study] + _origin(found)
+    note = _NOTES[study] + origin(found)
     return "\n".join([f"## {_TITLES[study]}", "", *rows, "", note, ""])
-
-
-def _count(seeds: Seeds, asked: int) -> str:
-    return str(asked) if len(seeds) == asked else f"{len(seeds)} of {asked}, incomplete"
 
 
 def circles_section(found: Mapping[str, Seeds]) -> str:
@@ -84,27 +76,17 @@ def circles_section(found: Mapping[str, Seeds]) -> str:
         others = sorted(s["test_error"] for s in runs if s["test_error"] > 0)
         cells = [
             rule,
-            f"{len(runs) - len(others)} of {_count(seeds, _ASKED['circles'])}",
+            f"{len(runs) - len(others)} of {asked_and_found(seeds, _ASKED['circles'])}",
             ", ".join(f"{100 - e:.1f} %" for e in others) or "–",
             _counts(s["depth_final"] for s in runs),
             _counts(s["starts"] for s in runs),
         ]
         rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join([_CIRCLES, *rows, "", _origin(found), ""])
+    return "\n".join([_CIRCLES, *rows, "", origin(found), ""])
 
 
 def _counts(values: Iterable[int]) -> str:
     return ", ".join(f"{value}: {n}" for value, n in sorted(Counter(values).items()))
-
-
-def _origin(found: Mapping[str, Seeds]) -> str:
-    """Return the machine and versions of the first result."""
-    return _made(next(iter(next(iter(found.values())).values())))
-
-
-def _made(result: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
-    return f"Machine: {result['machine'].split(',')[0]}. Versions: {versions}."
 
 
 def cost_section(found: Mapping[str, Any]) -> str:
@@ -114,7 +96,7 @@ def cost_section(found: Mapping[str, Any]) -> str:
         middle, low, high = np.median(ratios), min(ratios), max(ratios)
         bound = found["bounds"][name]
         rows.append(f"| {name} | {middle:.2f} ({low:.2f}, {high:.2f}) | {bound} |")
-    return "\n".join([_COST, *rows, "", _made(found), ""])
+    return "\n".join([_COST, *rows, "", made(found), ""])
 
 
 def _uncut(name: str) -> str:
@@ -150,7 +132,15 @@ if __name__ == "__main__":
     parts = [section(study, found) for study in _TITLES if (found := results(study))]
     if found := results("circles"):
         parts.append(circles_section(found))
-    if (cost := RESULTS / "cost.json").exists():
-        parts.append(cost_section(json.loads(cost.read_text())))
+    for study, write in (("e1", e1_section), ("e3", e3_section)):
+        if found := results(study):
+            parts.append(write(next(iter(found.values()))))
+    for name, write_cost in (
+        ("cost", cost_section),
+        ("dynamics_cost", dynamics_cost_section),
+        ("fixed_points", fixed_points_section),
+    ):
+        if (path := RESULTS / f"{name}.json").exists():
+            parts.append(write_cost(json.loads(path.read_text())))
     Path("docs/evidence.md").write_text("\n".join([_HEAD, *parts]))
     print("wrote docs/evidence.md")

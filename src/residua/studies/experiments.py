@@ -21,8 +21,8 @@ _PAPER = {"E1": e1.PAPER, "E3": e3.PAPER}
 _LEADS = {
     "E1": "Two circles, 15 shared layers of 3 logistic units: the network, the exact map that its "
     "residuals obey, and eq. 3, its continuous-time reading.",
-    "E3": "A trained network with shared weights, run on for 1000 layers over test inputs: where the "
-    "residuals of each class come to rest. Nothing is decided on these inputs.",
+    "E3": "A trained network with shared weights, run on for many more layers over test inputs: where "
+    "the residuals of each class come to rest. Nothing is decided on these inputs.",
 }
 
 
@@ -32,10 +32,11 @@ def seed_jobs(
     seeds: int,
     *,
     data_dir: Path | None = None,
+    layers: int = e3.LAYERS,
     quiet: bool = False,
 ) -> dict[str, Make]:
     """Return the job of each seed: train its network in folder/training, then measure it."""
-    make = _circles if experiment == "E1" else partial(_mnist, data_dir=data_dir)
+    make = _circles if experiment == "E1" else partial(_mnist, data_dir=data_dir, layers=layers)
     return {
         f"seed-{seed}": partial(make, seed, folder / "training" / f"seed-{seed}", quiet=quiet)
         for seed in range(seeds)
@@ -49,17 +50,23 @@ def _circles(seed: int, folder: Path, *, quiet: bool) -> Reproduction:
     return found
 
 
-def _mnist(seed: int, folder: Path, *, data_dir: Path | None, quiet: bool) -> Reproduction:
+def _mnist(
+    seed: int, folder: Path, *, data_dir: Path | None, layers: int, quiet: bool
+) -> Reproduction:
     where = str(data_dir) if data_dir else None
     try:
         run = e3.train(seed, folder, data_dir=where, progress=not quiet)
     except StoppedError as stop:
         raise StoppedError("stopped; the same command goes on where it was") from stop
-    return _measured(run, quiet=quiet)
+    return _measured(run, layers=layers, quiet=quiet)
 
 
 def run_jobs(
-    experiment: Experiment, folders: Sequence[Path], *, quiet: bool = False
+    experiment: Experiment,
+    folders: Sequence[Path],
+    *,
+    layers: int = e3.LAYERS,
+    quiet: bool = False,
 ) -> dict[str, Make]:
     """Return the job of each finished run, measured as it is.
 
@@ -71,13 +78,14 @@ def run_jobs(
     found = [runs.read(folder) for folder in folders]
     for run in found:
         e3.check(run)
-    return {f"run-{i}": partial(_measured, run, quiet=quiet) for i, run in enumerate(found)}
+    measure = partial(_measured, layers=layers, quiet=quiet)
+    return {f"run-{i}": partial(measure, run) for i, run in enumerate(found)}
 
 
-def _measured(run: runs.Run, *, quiet: bool) -> Reproduction:
-    text = f"{run.folder.name}: {e3.LAYERS} layers, fixed points, answers, nulls"
+def _measured(run: runs.Run, *, layers: int, quiet: bool) -> Reproduction:
+    text = f"{run.folder.name}: {layers} layers, fixed points, answers, nulls"
     with _progress(quiet, text) as bar:
-        return e3.reproduce(run, advance=bar)
+        return e3.reproduce(run, layers=layers, advance=bar)
 
 
 @contextmanager
@@ -94,7 +102,7 @@ def reproduce(
     jobs: dict[str, Make],
     command: str,
     *,
-    measured: Sequence[Path] = (),
+    identity: dict[str, Any],
 ) -> dict[str, Any]:
     """Do the jobs and write e1.json (or e3.json), report.html, and a .json and .nc for each.
 
@@ -103,7 +111,7 @@ def reproduce(
         folder: new, or one in which the same was stopped.
         jobs: of :func:`seed_jobs` or :func:`run_jobs`.
         command: as typed, for the results.
-        measured: the runs that are measured, where none is trained.
+        identity: what tells this from another use of the folder: options, the runs measured.
 
     Raises:
         InputError: the folder holds something else, or all of this already.
@@ -117,6 +125,5 @@ def reproduce(
         title = f"residua: {experiment}"
         write_sections(folder / "report.html", title, _LEADS[experiment], sections)
 
-    identity = {"experiment": experiment, "runs": [str(run.resolve()) for run in measured]}
-    repeat(identity, folder, jobs, finish)
+    repeat({"experiment": experiment} | identity, folder, jobs, finish)
     return found

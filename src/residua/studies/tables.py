@@ -1,0 +1,46 @@
+"""What the sections of docs/evidence.md share: tables, intervals, where figures come from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+Seeds = dict[int, dict[str, Any]]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Return mean and Student's 95 % interval; the interval is NaN for fewer than two values."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return mean, mean - half, mean + half
+
+
+def shown(values: Sequence[float], digits: int = 2) -> str:
+    """Return a mean with its 95 % interval in words."""
+    mean, low, high = interval(np.array(values))
+    return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def asked_and_found(seeds: Seeds, asked: int) -> str:
+    """Return the number of seeds, marked where it is not all that were asked for."""
+    return str(asked) if len(seeds) == asked else f"{len(seeds)} of {asked}, incomplete"
+
+
+def origin(found: Mapping[str, Seeds]) -> str:
+    """Return the machine and versions of the first result."""
+    return made(next(iter(next(iter(found.values())).values())))
+
+
+def made(result: Mapping[str, Any]) -> str:
+    """Return the machine and versions of a result."""
+    versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
+    return f"Machine: {result['machine'].split(',')[0]}. Versions: {versions}."
