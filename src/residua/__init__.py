@@ -14,11 +14,30 @@ if TYPE_CHECKING:
     from residua.depth.plan import DepthPlan
     from residua.depth.surgery import apply, cut
     from residua.dynamics.enumeration import enumerate_fixed_points
+    from residua.dynamics.features import (
+        Mantel,
+        Shares,
+        coupling,
+        covariance,
+        mantel,
+        permuted,
+        shares,
+    )
     from residua.dynamics.fixed_points import FixedPoints
-    from residua.dynamics.interactions import Interactions, energy, helpers, interactions, potential
+    from residua.dynamics.interactions import (
+        Influences,
+        Interactions,
+        energy,
+        helpers,
+        influences,
+        interactions,
+        potential,
+    )
+    from residua.dynamics.linearised import Linearised, linearise
     from residua.dynamics.portrait import Portrait, portrait
     from residua.dynamics.prolonged import Prolonged, prolong
     from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
+    from residua.dynamics.response import response
     from residua.dynamics.search import Search, SearchConfig, find_fixed_points
     from residua.dynamics.stability import (
         eigenvalues,
@@ -50,12 +69,25 @@ _HOME = {
     "dynamics.enumeration": ("enumerate_fixed_points",),
     "dynamics.fixed_points": ("FixedPoints",),
     "dynamics.interactions": (
+        "Influences",
         "Interactions",
         "energy",
         "helpers",
+        "influences",
         "interactions",
         "potential",
     ),
+    "dynamics.features": (
+        "Mantel",
+        "Shares",
+        "coupling",
+        "covariance",
+        "mantel",
+        "permuted",
+        "shares",
+    ),
+    "dynamics.linearised": ("Linearised", "linearise"),
+    "dynamics.response": ("response",),
     "dynamics.portrait": ("Portrait", "portrait"),
     "dynamics.prolonged": ("Prolonged", "prolong"),
     "dynamics.sweep": ("critical_step_size", "stability_sweep"),
@@ -95,8 +127,11 @@ __all__ = [
     "DepthCurve",
     "DepthPlan",
     "FixedPoints",
+    "Influences",
     "InputError",
     "Interactions",
+    "Linearised",
+    "Mantel",
     "MissingExtraError",
     "Moments",
     "NetConfig",
@@ -108,6 +143,7 @@ __all__ = [
     "ResidualStack",
     "Search",
     "SearchConfig",
+    "Shares",
     "Split",
     "StackError",
     "Statistics",
@@ -116,6 +152,8 @@ __all__ = [
     "accumulate",
     "apply",
     "build",
+    "coupling",
+    "covariance",
     "critical_step_size",
     "cut",
     "depth_curve",
@@ -130,19 +168,25 @@ __all__ = [
     "first_pre_activation",
     "fit",
     "helpers",
+    "influences",
     "interactions",
     "leading_eigenvalues",
+    "linearise",
     "load",
     "load_data",
     "loader",
+    "mantel",
     "map_jacobian",
     "ode_jacobian",
+    "permuted",
     "plan_depth",
     "portrait",
     "potential",
     "prolong",
     "residual_map",
+    "response",
     "save",
+    "shares",
     "stability_sweep",
     "state_jacobians",
     "trace",

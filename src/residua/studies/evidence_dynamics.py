@@ -25,8 +25,8 @@ from layer 1000 to 1001, median over these images. Eigenvalues of eq. 3 above 0 
 many classes have some, and how many each. The paper (200 images): almost no spread within a class, few
 non-zero units, one eigenvalue of about 0.02 in three classes, none in the others.
 """
-_C5 = """Does the steady state follow the training data? Rank correlation over the pairs of input dimensions
-that vary in the training data, between their training covariance and the steady co-activity
+_C5 = """Does the steady state follow the training data? Rank correlation over the pairs of input
+dimensions that vary in the training data, between their training covariance and the steady co-activity
 (mean of y_i y_j), or the coupling ½(w_ij + w_ji): mean over seeds with its 95 % interval, and the p
 of each seed by relabelling units (999 times). Relabelling does not keep neighbourhood in the image.
 Shares of the mean squared residual: common to all images, between classes, between images of a class.
@@ -41,9 +41,9 @@ _FIXED_POINTS = """## Fixed points of 16-unit maps from 1024 starts, one thread
 
 The search to max abs(F(x) − x) ≤ 1e-12, against Adam on ½‖F(x) − x‖² from the same starts: 20,000 steps
 at each rate of 0.3, 0.1, 0.03, 0.01, 0.003. Only starts that Adam leads within 0.01 of a fixed point
-count, of each its best step; "all" is the tolerance that the last of them reaches at the rate where that
-is lowest, "median" that of half of them, and both methods are timed to it. The search's time is all of
-it: slow points, uniqueness, verdicts. Stable points: those that the map itself reaches from 100,000 starts.
+count, of each its best step; "all" is the tolerance that the last of them reaches at the rate where
+that is lowest, "median" that of half of them, and both methods are timed to it. The search's time is all
+of it: slow points, uniqueness, verdicts. Stable points: where the map itself leads from 100,000 starts.
 """
 
 
@@ -175,9 +175,8 @@ def _fixed(found: list[dict[str, Any]]) -> str:
     saddles = [p["unstable_dimension"] for p in slowest if p["verdict"] == "saddle"]
     span = f" with {min(saddles)}–{max(saddles)} unstable dimensions" if saddles else ""
     return (
-        f"A fixed point within 0.01 of the class mean: {at_mean} of {len(classes)} classes. Of the slowest "
-        f"of the 200 images of each class: {len(slowest)} of {len(classes)}, of these "
-        f"{len(saddles)} saddles{span}, the others "
+        f"A fixed point lies within 0.01 of the class mean in {at_mean} of {len(classes)} classes, and "
+        f"of the slowest image of the class (of 20) in {len(slowest)}: {len(saddles)} saddles{span}, "
         f"{sum(p['verdict'] == 'stable' for p in slowest)} stable."
     )
 
