@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
+from scipy.stats import pearsonr, spearmanr
 
 import residua as rs
 from problems import TWO_UNITS, matrix
@@ -153,6 +153,8 @@ def test_mantels_correlation_is_spearmans_over_pairs(seed, n):
     upper = np.triu_indices(n, 1)
     assert found.correlation == pytest.approx(spearmanr(a.numpy()[upper], b.numpy()[upper])[0])
     assert found.pairs == n * (n - 1) // 2
+    linear = mantel(a, b, ranks=False, permutations=20).correlation
+    assert linear == pytest.approx(pearsonr(a.numpy()[upper], b.numpy()[upper])[0])
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     same = mantel(a[order][:, order], b[order][:, order], permutations=20)
     assert same.correlation == pytest.approx(found.correlation)

@@ -80,7 +80,7 @@ class Mantel:
     """Whether one symmetric matrix follows another, against the same with its units relabelled.
 
     Attributes:
-        correlation: Spearman's, over the pairs i < j.
+        correlation: over the pairs i < j, Spearman's or Pearson's.
         pairs: how many.
         null_mean, null_std: of the correlation under random relabelling.
         p: share of relabellings, the true one among them, whose correlation is as far from 0 or
@@ -98,16 +98,18 @@ def mantel(
     a: Float[Tensor, "unit unit"],
     b: Float[Tensor, "unit unit"],
     *,
+    ranks: bool = True,
     permutations: int = 999,
     seed: int = 0,
 ) -> Mantel:
-    """Return the rank correlation of two symmetric matrices over pairs of units, with its null.
+    """Return the correlation of two symmetric matrices over pairs of units, with its null.
 
     Relabelling keeps each matrix's own structure and breaks only which unit is which; it does not keep
     neighbourhood, so matrices that are both smooth over an image follow each other for that alone.
 
     Args:
         a, b: symmetric; their diagonals play no part.
+        ranks: Spearman's correlation, the default; else Pearson's.
         permutations: relabellings of `a`.
         seed: of these.
 
@@ -123,7 +125,7 @@ def mantel(
         )
     if permutations < 1:
         raise InputError(f"permutations must be at least 1, not {permutations}")
-    left, right = (_ranks(m) for m in (a, b))
+    left, right = (_standard(m, ranks) for m in (a, b))
     # Each pair stands in the matrices twice, in both sums alike.
     true = float((left * right).sum())
     rng = np.random.default_rng(seed)
@@ -139,15 +141,15 @@ def mantel(
     )
 
 
-def _ranks(matrix: Tensor) -> np.ndarray:
-    """Return the ranks of the pairs i < j as a symmetric matrix of mean 0 and norm 1, diagonal 0."""
+def _standard(matrix: Tensor, ranks: bool) -> np.ndarray:
+    """Return the pairs i < j, or their ranks, as a symmetric matrix of mean 0, norm 1, diagonal 0."""
     values = matrix.double().numpy(force=True)
     upper = np.triu_indices(len(values), 1)
-    ranks = rankdata(values[upper])
-    ranks -= ranks.mean()
-    norm = np.sqrt(2 * (ranks**2).sum())
-    if not norm > 0:
+    pairs = rankdata(values[upper]) if ranks else values[upper]
+    width = np.ptp(pairs)
+    if not width > 0:
         raise InputError("all pairs of a matrix are equal, so nothing can follow them")
+    pairs = (pairs - pairs.mean()) / width  # so that squares of tiny values do not vanish
     found = np.zeros_like(values)
-    found[upper] = ranks / norm
+    found[upper] = pairs / np.sqrt(2 * (pairs**2).sum())
     return np.asarray(found + found.T)

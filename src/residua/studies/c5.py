@@ -40,13 +40,19 @@ def features(
     active = (x.var(0) > 0).nonzero()[:, 0]
     target = covariance(x[:, active])
 
+    def inside(matrix: Tensor) -> Tensor:
+        return matrix[active][:, active]
+
     def judge(model: ResNet, ends: Prolonged) -> dict[str, Any]:
-        pairs = {"coactivity": ends.coactivity, "coupling": coupling(residual_map(model).W)}
-        tests = {
-            name: asdict(mantel(matrix[active][:, active], target, seed=seed))
-            for name, matrix in pairs.items()
+        coupled = inside(coupling(residual_map(model).W))
+        together = inside(ends.coactivity)
+        return {
+            "coactivity": asdict(mantel(together, target, seed=seed)),
+            # Ranks also order pairs that rest at 1e-9 and 1e-12; products themselves do not see them.
+            "coactivity, linear": asdict(mantel(together, target, ranks=False, seed=seed)),
+            "coupling": asdict(mantel(coupled, target, seed=seed)),
+            "shares": asdict(shares(ends.moments)),
         }
-        return tests | {"shares": asdict(shares(ends.moments))}
 
     layers = int(steady.layers[-1])
     found = {"trained": judge(net, steady)}

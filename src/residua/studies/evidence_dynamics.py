@@ -27,8 +27,9 @@ non-zero units, one eigenvalue of about 0.02 in three classes, none in the other
 """
 _C5 = """Does the steady state follow the training data? Rank correlation over the pairs of input
 dimensions that vary in the training data, between their training covariance and the steady co-activity
-(mean of y_i y_j), or the coupling ½(w_ij + w_ji): mean over seeds with its 95 % interval, and the p
-of each seed by relabelling units (999 times). Relabelling does not keep neighbourhood in the image.
+(mean of y_i y_j; "linear": Pearson's correlation, for which pairs at rest near 0 do not count), or the
+coupling ½(w_ij + w_ji): mean over seeds with its 95 % interval, and the p of each seed by relabelling
+units (999 times). Relabelling does not keep neighbourhood in the image.
 Shares of the mean squared residual: common to all images, between classes, between images of a class.
 """
 _DYNAMICS_COST = """## Cost of the prolonged network and of eigenvalues: 1064 units
@@ -41,9 +42,10 @@ _FIXED_POINTS = """## Fixed points of 16-unit maps from 1024 starts, one thread
 
 The search to max abs(F(x) − x) ≤ 1e-12, against Adam on ½‖F(x) − x‖² from the same starts: 20,000 steps
 at each rate of 0.3, 0.1, 0.03, 0.01, 0.003. Only starts that Adam leads within 0.01 of a fixed point
-count, of each its best step; "all" is the tolerance that the last of them reaches at the rate where
-that is lowest, "median" that of half of them, and both methods are timed to it. The search's time is all
-of it: slow points, uniqueness, verdicts. Stable points: where the map itself leads from 100,000 starts.
+count, of each its best step; "all" is the tolerance, 1e-12 at best, that the last of them reaches at the
+best rate (lowest tolerance, then fastest), "median" that of half of them; both methods are timed to it.
+The search's time is all of it: slow points, uniqueness, verdicts. Stable points: where the map itself
+leads from 100,000 starts.
 """
 
 
@@ -127,7 +129,11 @@ def e3_section(seeds: Seeds) -> str:
         "",
         _C5,
         *table(
-            ["network", "co-activity", "p", "coupling", "p", "common", "class", "image"],
+            [
+                "network",
+                *("co-activity", "p", "linear", "p", "coupling", "p"),
+                *("common", "class", "image"),
+            ],
             [_c5_row(name, found) for name in names],
         ),
         "",
@@ -160,7 +166,7 @@ def _e3_row(seed: int, s: dict[str, Any]) -> list[str]:
 def _c5_row(name: str, found: list[dict[str, Any]]) -> list[str]:
     parts = [s["features"][name] for s in found]
     cells = [name]
-    for key in ("coactivity", "coupling"):
+    for key in ("coactivity", "coactivity, linear", "coupling"):
         cells.append(shown([p[key]["correlation"] for p in parts], 3))
         cells.append(", ".join(f"{p[key]['p']:.3f}" for p in parts))
     for share in ("common", "between", "within"):
