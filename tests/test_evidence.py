@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from residua.studies.evidence import circles_section, cost_section, section
+from residua.studies.evidence_dynamics import dynamics_cost_section, e1_section, e3_section
 from residua.studies.tables import interval
 
 
@@ -45,3 +46,76 @@ def test_cost_reports_median_and_range_of_the_rounds():
     found = {"ratios": {"curve": [1.0, 5.0, 1.5]}, "bounds": {"curve": 2.3}}
     text = cost_section(found | {"machine": "m", "versions": {"torch": "1"}})
     assert "| curve | 1.50 (1.00, 5.00) | 2.3 |" in text
+
+
+def circles_seed(ends, moving, **more):
+    departure = [{"gain": g, "step_size": 1.0, "departure": g / 10} for g in (1.0, 2.0)]
+    found = {"accuracy": 100.0, "ends": ends, "moving": moving, "map_error": 2e-16}
+    found |= {"one_point": len(ends) == 1 and not any(moving), "departure": departure}
+    errors = {"ode_error": 0.25, "ode_error_cumulative": 1.5}
+    return found | errors | {"machine": "m", "versions": {"torch": "1"}} | more
+
+
+def test_e1_reports_rates_of_seeds_and_where_points_end():
+    def end(point, verdict, *shares):
+        return {"point": point, "verdict": verdict, "shares": list(shares)}
+
+    seeds = {
+        0: circles_seed([end([0, 0, 1], "stable", 1.0, 1.0)], [0.0, 0.0]),
+        1: circles_seed([end([1, 0, 0], "saddle", 1.0, 1.0)], [0.0, 0.0], accuracy=99.0),
+        2: circles_seed([end([0, 0, 1], "stable", 1.0, 0.25)], [0.0, 0.75]),
+        3: circles_seed(
+            [end([0, 0, 1], "stable", 1.0, 0.0), end([1, 0, 0], "stable", 0.0, 1.0)], [0.0, 0.0]
+        ),
+    }
+    text = e1_section(seeds)
+    assert "4 of 20, incomplete seeds. 100 % test accuracy: 3 of 4 seeds" in text
+    assert "all test points at one stable fixed point: 1 of 4 seeds" in text
+    assert "all test points at some stable fixed point: 2 of 4 seeds" in text
+    assert "| 2 | 100.0 % | (0, 0, 1) stable: 100 %, 25 % | 0 %, 75 % | 0.25 | 1.50 |" in text
+    assert "| W times 2 | 0.200 |" in text
+
+
+def image_seed(correlation):
+    pairs = {"correlation": correlation, "p": 0.5}
+    feature = {"coactivity": pairs, "coactivity, linear": pairs, "coupling": pairs}
+    feature["shares"] = {"common": 0.5, "between": 0.25, "within": 0.25}
+    rest = {"distance": 0.0, "verdict": "saddle", "unstable_dimension": 3}
+    still = {"ode_positive": 0, "ode_growth": -0.1, "at_mean": None, "at_slowest_sample": None}
+    leaves = {"ode_positive": 2, "ode_growth": 0.3, "at_mean": None, "at_slowest_sample": rest}
+    return {
+        "test_error": 1.25,
+        "settled": None,
+        "spread": 0.25,
+        "spread_within": 0.125,
+        "at_zero": 0.98,
+        "single_samples": {"patterns": 7, "patterns_of_several_classes": 1, "speed_median": 0.5},
+        "classes": [still, leaves],
+        "features": {"trained": feature},
+        "machine": "m",
+        "versions": {"torch": "1"},
+    }
+
+
+def test_e3_reports_each_seed_and_c5_over_seeds():
+    text = e3_section({s: image_seed(c) for s, c in enumerate((0.1, 0.2, 0.3))})
+    assert (
+        "| 1 | 1.25 % | no | 0.2500 | 0.1250 | 98.0 % | 7 (1) | 0.500 | 1 of 2: 2–2, 0.30 |" in text
+    )
+    assert "| trained | +0.200 [-0.048, +0.448] | 0.500, 0.500, 0.500 |" in text  # t = 4.3027
+    assert (
+        "in 0 of 6 classes, and of the slowest image of the class (of 20) in 3: 3 saddles" in text
+    )
+
+
+def test_costs_of_dynamics_are_ratios_of_one_run():
+    found = {
+        "prolonged": {"bare_seconds": 4.0, "seconds": 5.0, "ratios": [1.0, 1.5]},
+        "eigenvalues": {"map": [1.0, 1.0, 1.25]},
+        "memory_kib": {"100": 1024, "1000": 1024},
+        "bounds": {"prolonged": 1.15, "eigenvalues": 1.2},
+    }
+    text = dynamics_cost_section(found | {"machine": "m", "versions": {"torch": "1"}})
+    assert "| prolonged, all 2 batches | 1.25 (1.00, 1.50) | 1.15 |" in text
+    assert "| eigenvalues, map | 1.00 (1.00, 1.25) | 1.2 |" in text
+    assert "1 MiB for 100 layers, 1 MiB for 1000 layers" in text
