@@ -207,6 +207,8 @@ def test_a_signal_ends_with_a_sentence_and_status_130(tmp_path, kind):
         command("fit", "digits", "--epochs", 500, "--depth", 4, "--quiet", "--out", folder),
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that runs the tests in the background has its children ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for_epoch(process, folder, 2)
     process.send_signal(kind)

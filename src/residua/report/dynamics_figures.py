@@ -30,7 +30,7 @@ def overlay_figures(found: xr.Dataset) -> Drawn:
             mode="lines+markers",
         )
     layout(figure, "step size h", "departure of map and eq. 3", log=True)
-    figure.update_xaxes(type="log")
+    figure.update_xaxes(type="log", tickvals=found.step_size.values)
     caption = (
         "Mean over samples and units of |y_map − y_ODE| at equal times, at its largest over the time of "
         "15 layers. The network is h = 1 and W times 1."
