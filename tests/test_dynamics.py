@@ -166,6 +166,23 @@ def test_a_line_of_points_is_a_family():
     assert "family of dimension 1" in str(found)
 
 
+def test_without_weights_everything_rests():
+    """W = 0: each of the 3^N patterns is a family, one dimension for every free unit."""
+    found = enumerate_fixed_points(torch.zeros(3, 3, dtype=torch.float64))
+    assert found.family.bincount().tolist() == [8, 12, 6, 1]
+    assert set(found.verdicts) == {"marginal"}
+    # Unit 0 hinders itself, so only units 1 and 2 can be free: 2 · 3².
+    assert len(enumerate_fixed_points(torch.diag(matrix([-1.0, 0.0, 0.0])))) == 18
+
+
+def test_thousands_of_points_are_told_in_few_lines():
+    found = enumerate_fixed_points(generic(9, 3))
+    said = str(found).splitlines()
+    assert len(said) == 32
+    assert said[1].endswith("stable")
+    assert said[-1].startswith(f"… and {len(found) - 30} more; of all: ")
+
+
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 5))
 @settings(max_examples=30, deadline=None)
 def test_the_number_and_truth_of_enumerated_points(seed, n):

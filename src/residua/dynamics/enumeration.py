@@ -78,12 +78,30 @@ def _with_free_units(W: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, int]:
         inside = ((solution > _EDGE) & (solution < 1 - _EDGE)).all(0)
         values, rows = solution.T[inside], saturated[inside]
     else:
-        found = [_inside(A, column) for column in b.T]
-        rows = saturated[[f is not None for f in found]]
-        values = np.array([f for f in found if f is not None]).reshape(-1, len(free))
+        values, has = _inside_families(A, b)
+        rows, values = saturated[has], values[has]
     points = np.zeros((len(rows), n))
     points[:, fixed], points[:, free] = rows, values
     return points, len(A) - rank
+
+
+def _inside_families(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each column of b a solution of A y = b inside (0, 1), and whether there is one.
+
+    Most columns need no linear programme: the solution nearest to ½ lies inside, or none can.
+    """
+    nearest = 0.5 + np.linalg.pinv(A) @ (b - A.sum(1, keepdims=True) / 2)
+    scale = max(np.abs(A).sum(1).max(), np.abs(b).max(), 1e-300)
+    solved = np.abs(A @ nearest - b).max(0) <= 1e-12 * scale
+    has = solved & ((nearest > _EDGE) & (nearest < 1 - _EDGE)).all(0)
+    low, high = (np.minimum(A, 0).sum(1), np.maximum(A, 0).sum(1))
+    # 0 < y < 1 keeps A y strictly between these, but for a row of zeros.
+    reach = (((low < b.T) & (high > b.T)) | (low == high)).all(1)
+    for k in np.flatnonzero(solved & ~has & reach):
+        found = _inside(A, b[:, k])
+        if found is not None:
+            nearest[:, k], has[k] = found, True
+    return nearest.T, has
 
 
 def _inside(A: np.ndarray, b: np.ndarray) -> np.ndarray | None:

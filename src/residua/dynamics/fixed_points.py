@@ -1,5 +1,6 @@
 """Where a map rests: the record of fixed points, and the verdict on each."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,8 @@ from torch import Tensor
 Verdict = Literal["stable", "saddle", "unstable", "marginal"]
 # Multipliers this close to the unit circle decide nothing by themselves.
 MARGIN = 1e-6
+_ORDER: tuple[Verdict, ...] = ("stable", "marginal", "saddle", "unstable")
+_SHOWN = 30  # points that are printed; all are in the record
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,30 +62,33 @@ class FixedPoints:
         return torch.tensor([a != b for a, b in pairs], dtype=torch.bool)
 
     def __str__(self) -> str:
-        lines = [f"{len(self)} fixed points"]
-        for k, (verdict, ode) in enumerate(zip(self.verdicts, self.ode_verdicts, strict=True)):
+        verdicts, ode = self.verdicts, self.ode_verdicts
+        unstable, family = self.unstable_dimension.tolist(), self.family.tolist()
+        lines = [f"{len(self)} fixed point{'s' * (len(self) != 1)}"]
+        first = sorted(range(len(self)), key=lambda k: _ORDER.index(verdicts[k]))
+        for k in first[:_SHOWN]:
             shown = ", ".join(f"{v:.4g}" for v in self.points[k, :6].tolist())
             more = ", …" if self.points.shape[1] > 6 else ""
-            line = f"({shown}{more}): {verdict}"
-            if verdict == "saddle":
-                line += f", unstable dimension {int(self.unstable_dimension[k])}"
-            if self.family[k]:
-                line += f", stands for a family of dimension {int(self.family[k])}"
-            if ode != verdict:
-                line += f"; {ode} in continuous time"
+            line = f"({shown}{more}): {verdicts[k]}"
+            if verdicts[k] == "saddle":
+                line += f", unstable dimension {unstable[k]}"
+            if family[k]:
+                line += f", stands for a family of dimension {family[k]}"
+            if ode[k] != verdicts[k]:
+                line += f"; {ode[k]} in continuous time"
             lines.append(line)
+        if len(self) > _SHOWN:
+            counts = ", ".join(f"{n} {v}" for v, n in Counter(verdicts).items())
+            lines.append(f"… and {len(self) - _SHOWN} more; of all: {counts}")
         return "\n".join(lines)
 
 
 def _verdicts(growth: Tensor) -> tuple[Verdict, ...]:
     """Judge rows of growth: above 0 leaves, below 0 returns, near 0 decides nothing."""
-    found: list[Verdict] = []
-    for row in growth:
-        leaves, returns = bool((row > MARGIN).any()), bool((row < -MARGIN).any())
-        if bool((row.abs() <= MARGIN).any()) and not leaves:
-            found.append("marginal")
-        elif leaves:
-            found.append("saddle" if returns or bool((row.abs() <= MARGIN).any()) else "unstable")
-        else:
-            found.append("stable")
+    leaves, returns = (growth > MARGIN).any(1), (growth < -MARGIN).any(1)
+    neutral = (growth.abs() <= MARGIN).any(1)
+    found: list[Verdict] = [
+        ("saddle" if r or n else "unstable") if g else "marginal" if n else "stable"
+        for g, r, n in zip(leaves.tolist(), returns.tolist(), neutral.tolist(), strict=True)
+    ]
     return tuple(found)

@@ -46,16 +46,18 @@ class Portrait:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON wants them; complex numbers are pairs."""
         fixed = self.fixed
+        verdicts, ode = fixed.verdicts, fixed.ode_verdicts
+        unstable, escape = fixed.unstable_dimension.tolist(), escape_time(fixed.multipliers)
         points = [
             {
                 "y": fixed.points[k].tolist(),
                 "speed": float(fixed.speed[k]),
-                "verdict": fixed.verdicts[k],
-                "ode_verdict": fixed.ode_verdicts[k],
-                "unstable_dimension": int(fixed.unstable_dimension[k]),
+                "verdict": verdicts[k],
+                "ode_verdict": ode[k],
+                "unstable_dimension": unstable[k],
                 "multipliers": torch.view_as_real(fixed.multipliers[k]).tolist(),
                 "ode_eigenvalues": torch.view_as_real(fixed.ode_eigenvalues[k]).tolist(),
-                "escape_time": _finite(float(escape_time(fixed.multipliers)[k])),
+                "escape_time": _finite(float(escape[k])),
                 "family": int(fixed.family[k]),
                 "found_from": int(fixed.found_from[k]),
             }

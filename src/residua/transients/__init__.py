@@ -1,0 +1,1 @@
+"""What the transients do: attribution of logits, separation of classes, perturbations and noise."""
