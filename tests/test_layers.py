@@ -14,7 +14,7 @@ ORDER = [
     {"store", "stack"},
     {"streaming"},
     {"tracing", "statistics"},
-    {"dynamics"},
+    {"dynamics", "transients"},
     {"depth"},
     {"progress", "folder"},
     {"training"},
