@@ -47,6 +47,13 @@ def test_a_stopped_experiment_goes_on_and_a_finished_one_is_kept(tmp_path):
     (tmp_path / "out" / "a.nc").write_bytes(b"no")
     with pytest.raises(InputError, match=r"result a in .* is damaged"):
         repeat(what, tmp_path / "out", jobs | {"d": jobs["a"]}, done.append)
+    with pytest.raises(KeyboardInterrupt):
+        repeat(what, tmp_path / "nothing", {"b": stop}, done.append)
+    assert not (tmp_path / "nothing").exists()
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list" / "experiment.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"holds a list, not named values"):
+        repeat(what, tmp_path / "list", jobs, done.append)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
     with pytest.raises(InputError, match="is not empty"):

@@ -83,11 +83,15 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read JSON, or raise InputError."""
+    """Read named values from JSON, or raise InputError."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise InputError(
             f"{str(path)!r} is not readable JSON ({error}); pass an intact run"
         ) from error
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{str(path)!r} holds a {type(found).__name__}, not named values; pass an intact run"
+        )
     return found

@@ -140,7 +140,7 @@ def read(folder: Path) -> Run:
             f"residua resume {shlex.quote(str(folder))}"
         )
     summary = read_json(folder / "summary.json")
-    if not isinstance(summary, dict) or not summary.keys() >= {"data", "test_error", "depth_final"}:
+    if not summary.keys() >= {"data", "test_error", "depth_final"}:
         raise InputError(
             f"{str(folder / 'summary.json')!r} lacks what a summary holds; pass an intact run"
         )

@@ -45,6 +45,20 @@ def repeat(
         InputError: the folder holds something else, or all of this already.
     """
     _begin(identity, folder, jobs)
+    try:
+        _go(identity, folder, jobs, finish)
+    finally:
+        if [p.name for p in folder.iterdir()] == [_MARK]:  # nothing came of it
+            (folder / _MARK).unlink()
+            folder.rmdir()
+
+
+def _go(
+    identity: dict[str, Any],
+    folder: Path,
+    jobs: Mapping[str, Make],
+    finish: Callable[[dict[str, Reproduction]], None],
+) -> None:
     with locked(folder):
         done = {}
         for name, make in jobs.items():
