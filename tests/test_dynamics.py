@@ -266,8 +266,52 @@ def test_eigenvalues_known():
         assert eigenvalues(rotation(angle, 0.95)).abs().max() == pytest.approx(0.95)
     J = generic(40, 3)
     exact = np.sort(abs(torch.linalg.eigvals(J).numpy()))[::-1]
-    got = leading_eigenvalues(lambda v: J @ v, torch.zeros(40), 6)
+    got = leading_eigenvalues(lambda v: J @ v, torch.zeros(40).double(), 6)
     assert abs(got)[:5] == pytest.approx(exact[:5], rel=1e-8)
+
+
+def test_leading_eigenvalues_of_a_float32_network_as_it_comes():
+    residuals, z = residual_map(rs.ResNet(5, 30, 3)), torch.randn(30)
+    exact = eigenvalues(torch.func.jacrev(residuals.step)(z)).abs().sort(descending=True).values
+    got = leading_eigenvalues(residuals.step, z, 3)
+    assert abs(got).tolist() == pytest.approx(exact[:3].tolist(), rel=1e-3)
+
+
+def test_a_huge_drive_is_unstable_and_not_nan():
+    found = enumerate_fixed_points(1e4 * TWO_UNITS)
+    assert found.multipliers.isfinite().all()
+    assert found.verdicts == enumerate_fixed_points(TWO_UNITS).verdicts
+    starts = torch.rand(50, 2, dtype=torch.float64)
+    points = find_fixed_points(residual_map(1e4 * TWO_UNITS), starts).fixed
+    assert points.multipliers.isfinite().all()
+
+
+def test_what_only_looks_fixed_is_not():
+    """x + e^{−x} rests nowhere and x − x⁵ at 0 alone, where small speeds say little."""
+    done = find_fixed_points(lambda x: x + torch.exp(-x), torch.linspace(0, 20, 21)[:, None])
+    assert (done.fixed.points > 30).all()  # where x + e^{−x} is x in float64
+    flat = find_fixed_points(lambda x: x - x**5, torch.linspace(-0.9, 0.9, 21)[:, None]).fixed
+    assert torch.equal(flat.points - flat.points**5, flat.points)  # equal in float64
+    assert flat.points.abs().max() < 2e-4
+    assert set(flat.verdicts) == {"marginal"}
+
+
+def test_found_points_are_inside_and_attractors_are_found():
+    """24 units: what the map leads to from the starts is found, and fits the rest of the library."""
+    W = generic(24, 2, 0.6)
+    y = torch.rand(100, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    residuals = residual_map(W)
+    found = find_fixed_points(residuals, y, SearchConfig(warm_up=20_000)).fixed
+    assert ((found.points >= 0) & (found.points <= 1)).all()
+    torch.testing.assert_close(residuals(found.points), found.points, rtol=0, atol=1e-11)
+    assert map_jacobian(W, found.points).isfinite().all()
+    z = torch.logit(y)
+    for _ in range(20_000):
+        z = residuals.step(z)
+    at_rest = (residuals.residual(residuals.step(z)) - residuals.residual(z)).abs().amax(1) < 1e-12
+    assert at_rest.sum() >= 5
+    gaps = torch.cdist(residuals.residual(z[at_rest]), found.points, p=torch.inf)
+    assert (gaps.amin(1) < 1e-6).all()
 
 
 def test_exponents_known():
@@ -356,6 +400,8 @@ def test_a_slow_decay_is_not_declared_settled():
     long = prolong(net, [x], 2000)
     assert long.settle_distance[-1] < 1e-6
     assert (long.settled(), long.settled_by_class()) == (None, (None,))
+    assert prolong(net, [x], 500, at=range(1, 501)).settled() is None  # however densely measured
+    assert prolong(net, [x], 501, at=[500, 501]).settled() is None
     with torch.no_grad():
         net.blocks[0].linear.weight.zero_()
     assert prolong(net, [x], 5, at=[1, 2, 5]).settled() == 2
@@ -394,6 +440,15 @@ def test_a_slow_decay_is_not_declared_settled():
             "must be in 1…5, not 1…9",
         ),
         (lambda: prolong(rs.ResNet(2, 3, 2), [], 5), "gave no batch"),
+        (lambda: prolong(rs.ResNet(2, 3, 2), [torch.zeros(1, 3)], 5), "takes 2 input .* given 3"),
+        (
+            lambda: residual_map(TWO_UNITS.float()).step(matrix([[0, 0]])),
+            "torch.float32 and was given torch.float64",
+        ),
+        (
+            lambda: find_fixed_points(torch.nn.Linear(2, 2), torch.zeros(1, 2)),
+            r"fails on float64 starts .* becomes float64 by \.double\(\)",
+        ),
         (lambda: finite_depth_exponents([]), "at least one layer"),
         (lambda: leading_eigenvalues(drift, torch.zeros(4), 3), r"count must be 1…2 for 4 units"),
     ],

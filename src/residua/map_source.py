@@ -50,15 +50,25 @@ def residuals_of(
             f"{str(bias)!r} has the shape {tuple(given.shape)} where W has {len(W)} units; pass one "
             "number a unit"
         )
+    if given is not None and not bool(given.isfinite().all()):
+        raise InputError(f"{str(bias)!r} holds NaN or infinite values; pass finite ones")
     return MapSource(residuals, given, len(W))
 
 
 def _array(path: Path) -> Tensor:
     """Read an .npy file without executing anything in it."""
-    try:
-        return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float64))
-    except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
+    if not path.is_file():
         raise InputError(
-            f"{str(path)!r} cannot be read as an array ({str(error).splitlines()[0]}); pass a run "
-            "folder or an .npy file"
-        ) from error
+            f"no such file: {str(path)!r}; pass a run folder or an .npy file of numbers"
+        )
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        found = None  # numpy's advice to load it unsafely is not passed on
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+        kind = f", but holds {found.dtype}" if isinstance(found, np.ndarray) else ""
+        raise InputError(
+            f"{str(path)!r} cannot be read as an array of real numbers{kind}; pass a run folder or an "
+            ".npy file of numbers"
+        )
+    return torch.from_numpy(found.astype(np.float64))

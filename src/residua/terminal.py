@@ -42,6 +42,11 @@ def print_portrait(found: Any, near: Any) -> None:
         for kind in pairs.counted
     ]
     print_table(f"pairs of {pairs.units} units", ["kind", "counted", "weighted"], rows)
+    strongest = ", ".join(
+        f"{p.i}–{p.j} ({p.w_ij:+.3g}, {p.w_ji:+.3g})" for p in pairs.strongest[:3]
+    )
+    out.print(f"strongest pairs i–j (w_ij, w_ji): {strongest}", soft_wrap=True)
+    out.print(f"symmetric share of W: {pairs.symmetric:.1%}")
     if near is not None:
         for said, pairs_of in (("helped", near.helps), ("hindered", near.hinders)):
             shown = ", ".join(f"{j} ({w:+.3g})" for j, w in pairs_of) or "nobody"

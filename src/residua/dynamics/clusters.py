@@ -76,7 +76,8 @@ def _slowest(step: Step, y: Tensor) -> Tensor:
         y, H = y[convex], H[convex]
         if not len(y):
             break
-        move = torch.linalg.solve(H, gradient(y))
+        root = torch.linalg.cholesky(H)  # convex points alone are left
+        move = torch.cholesky_solve(gradient(y)[..., None], root)[..., 0]
         y = y - move
         still = move.abs().amax(1) > 1e-12 * y.abs().amax(1).clamp(min=1.0)
         reached.append(y[~still])

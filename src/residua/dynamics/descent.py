@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 Step = Callable[[Tensor], Tensor]
+_LEAST = 1e-16  # damping
 _SLOW = 1e-3  # a gradient this far below a speed of at least this leads to no root
 
 
@@ -26,22 +27,24 @@ def descend(
         slope = torch.einsum("bij,bi->bj", J, r)
         size = r.abs().amax(1)
         gap[active], gradient[active] = size, slope.abs().amax(1)
-        move = _levenberg_marquardt(J, slope, damping[active])
+        # Where the speed is short enough, the undamped step tells how far off y is.
+        damped = torch.where(size <= tolerance, _LEAST, damping[active])
+        move = _levenberg_marquardt(J, slope, damped)
         trial = here + move
         after = step(trial) - trial
         better = after.square().sum(1) < r.square().sum(1)
-        # At rounding level a step no longer improves; then the step itself says how far off y is.
         short = (size <= tolerance) & (move.abs().amax(1) <= distance)
         close[active] = short
         y[active] = torch.where(better[:, None], trial, here)
         r = torch.where(better[:, None], after, r)
         damping[active] = torch.where(better, damping[active] / 10, damping[active] * 10).clamp(
-            1e-16, 1e16
+            _LEAST, 1e16
         )
         stuck = ~better & (damping[active] >= 1e15)
         # A minimum that is no root: Newton's steps on the speed itself finish it (slow_points).
         slow = (size >= _SLOW) & (gradient[active] <= _SLOW * size)
-        going = ~(short | stuck | slow) & y[active].isfinite().all(1)
+        finite = y[active].isfinite().all(1) & slope.isfinite().all(1)
+        going = ~(short | stuck | slow) & finite
         active, r = active[going], r[going]
         if not len(active):
             break
@@ -53,7 +56,8 @@ def _levenberg_marquardt(J: Tensor, slope: Tensor, damping: Tensor) -> Tensor:
     A = J.mT @ J
     scale = A.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-300)
     A.diagonal(dim1=1, dim2=2).add_((damping * scale)[:, None])
-    solution, info = torch.linalg.solve_ex(A, -slope[..., None])
-    move = solution[..., 0]
+    # Not a batched LU, which with two threads and N = 1064 ends in an error of the library below.
+    root, info = torch.linalg.cholesky_ex(A)
+    move = torch.cholesky_solve(-slope[..., None], root)[..., 0]
     good = (info == 0) & move.isfinite().all(1)
     return torch.where(good[:, None], move, -slope / scale[:, None])

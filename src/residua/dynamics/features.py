@@ -123,6 +123,8 @@ def mantel(
             f"two square matrices of the same 3 or more units are compared, not {tuple(a.shape)} and "
             f"{tuple(b.shape)}"
         )
+    if not bool(a.isfinite().all() and b.isfinite().all()):
+        raise InputError("a matrix holds NaN or infinite values; pass finite ones")
     if permutations < 1:
         raise InputError(f"permutations must be at least 1, not {permutations}")
     left, right = (_standard(m, ranks) for m in (a, b))

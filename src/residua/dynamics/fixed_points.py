@@ -25,7 +25,8 @@ class FixedPoints:
         multipliers: eigenvalues of the map's Jacobian, (point, unit).
         ode_eigenvalues: eigenvalues of eq. 3's Jacobian, or of F − identity for a map of which no
             differential equation is known.
-        family: dimension of the continuous family that a point stands for, 0 for an isolated one.
+        family: dimension of the continuous family that an enumerated point stands for, 0 for an
+            isolated one; a search does not tell, and has 0 throughout.
         found_from: how many attempts (starts, and places to which the map leads from them) ended at each
             point; 0 for an enumeration.
     """
@@ -85,7 +86,7 @@ class FixedPoints:
 
 def _verdicts(growth: Tensor) -> tuple[Verdict, ...]:
     """Judge rows of growth: above 0 leaves, below 0 returns, near 0 decides nothing."""
-    leaves, returns = (growth > MARGIN).any(1), (growth < -MARGIN).any(1)
+    leaves, returns = (~(growth <= MARGIN)).any(1), (growth < -MARGIN).any(1)
     neutral = (growth.abs() <= MARGIN).any(1)
     found: list[Verdict] = [
         ("saddle" if r or n else "unstable") if g else "marginal" if n else "stable"

@@ -65,6 +65,7 @@ def interactions(W: Float[Tensor, "unit unit"], *, strongest: int = 10) -> Inter
     Source: Lagzi, arXiv 2101.03009, after eq. 3.
     """
     check_weights(W)
+    W = W.detach()
     n = len(W)
     if n < 2:
         raise InputError("one unit has nobody to help or to hinder; pass at least a 2 × 2 matrix")
@@ -113,7 +114,7 @@ def helpers(W: Float[Tensor, "unit unit"], unit: int, inputs: int) -> Float[Tens
         raise InputError(f"W has units 0…{len(W) - 1}, not {unit}")
     if not 1 <= inputs <= len(W):
         raise InputError(f"inputs must be 1…{len(W)}, the units of W, not {inputs}")
-    return W[unit, :inputs]
+    return W.detach()[unit, :inputs]
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,12 @@ from residua.dynamics.enumeration import LARGEST, enumerate_fixed_points
 from residua.dynamics.fixed_points import FixedPoints
 from residua.dynamics.interactions import Interactions, interactions
 from residua.dynamics.residual_map import ResidualMap
-from residua.dynamics.search import Status, find_fixed_points
+from residua.dynamics.search import SearchConfig, Status, find_fixed_points
 from residua.dynamics.stability import escape_time
 from residua.errors import InputError
+
+# Layers of the search's warm-up, at most, and its products, which are some ten seconds' work.
+_LONGEST, _WORK = 30_000, 1e11
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,7 @@ class Portrait:
         residuals: the map.
         pairs: who helps and hinders whom.
         fixed: the fixed points.
+        slow: slow points of the search, minima of the speed that is not 0, (point, unit).
         ends: how many starts of the search ended as what; empty where all points were enumerated.
         path: y(1)…y(T) from the start given, or None.
     """
@@ -32,6 +36,7 @@ class Portrait:
     residuals: ResidualMap
     pairs: Interactions
     fixed: FixedPoints
+    slow: Float[Tensor, "slow unit"]
     ends: dict[Status, int]
     path: Float[Tensor, "layers unit"] | None
 
@@ -41,7 +46,10 @@ class Portrait:
         if not self.ends:
             return "all there are"
         ends = ", ".join(f"{n} {status}" for status, n in self.ends.items())
-        return f"searched from {sum(self.ends.values())} starts, which ended so: {ends}"
+        return (
+            f"searched from {sum(self.ends.values())} starts, which ended so: {ends}; outlier: outside "
+            f"[0, 1]; {len(self.slow)} slow points"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON wants them; complex numbers are pairs."""
@@ -69,6 +77,7 @@ class Portrait:
             "activation": self.residuals.activation,
             "interactions": asdict(self.pairs),
             "ends": self.ends,
+            "slow_points": self.slow.tolist(),
             "fixed_points": points,
             "path": None if self.path is None else self.path.tolist(),
         }
@@ -102,12 +111,15 @@ def portrait(
             f"a portrait is of logistic residuals, not {residuals.activation}; use find_fixed_points "
             "on the map"
         )
+    if layers < 1:
+        raise InputError(f"layers must be at least 1, not {layers}")
     if starts is not None and starts < 1:
         raise InputError(f"starts must be at least 1, not {starts}")
     W = residuals.W
     n = residuals.units
     path = None if start is None else residuals.trajectory(start, layers)
     ends: dict[Status, int] = {}
+    slow = W.new_zeros(0, n, dtype=torch.float64)
     if n <= LARGEST:
         fixed = enumerate_fixed_points(W, step_size=residuals.step_size)
     else:
@@ -116,9 +128,11 @@ def portrait(
         y = torch.rand(tried, n, dtype=torch.float64, generator=generator).to(W.device)
         if path is not None:
             y = torch.cat([y, path[-1:].double()])
-        search = find_fixed_points(residuals, y)
-        fixed, ends = search.fixed, dict(Counter(search.status))
-    return Portrait(residuals, interactions(W), fixed, ends, path)
+        # Saddles hold residuals for thousands of layers, so attractors need a long warm-up.
+        warm_up = int(min(_LONGEST, _WORK / (len(y) * n**2)))
+        search = find_fixed_points(residuals, y, SearchConfig(warm_up=warm_up))
+        fixed, slow, ends = search.fixed, search.slow, dict(Counter(search.status))
+    return Portrait(residuals, interactions(W), fixed, slow, ends, path)
 
 
 def _finite(value: float) -> float | None:

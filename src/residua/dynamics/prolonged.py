@@ -64,10 +64,11 @@ class Prolonged:
         return np.asarray(values[:, count > 0] @ count[count > 0] / count.sum())
 
     def settled(self, threshold: float = 0.01) -> int | None:
-        """Return the first measured layer from which on moved / magnitude stays below a threshold.
+        """Return the first measured layer from which on residuals move by less than 1 % of their size.
 
-        A small step from layer to layer alone is not convergence: with W = −2, y falls like 1/(2t),
-        and between layers a fifth apart still by a fifth.
+        Moved counts from the last measured layer that lies a sixth of t or more before t. A small step
+        from layer to layer alone is not convergence: with W = −2, y falls like 1/(2t), and between
+        layers a sixth apart still by a sixth.
         """
         return self._settled(self.pooled(self.moved), self.pooled(self.magnitude), threshold)
 
@@ -77,7 +78,10 @@ class Prolonged:
         return tuple(self._settled(moved, size, threshold) for moved, size in pairs)
 
     def _settled(self, moved: np.ndarray, size: np.ndarray, threshold: float) -> int | None:
-        moving = np.flatnonzero(~(moved < threshold * size))
+        # Where layers are measured closer than that, what was moved between them adds up.
+        since = np.searchsorted(self.layers, self.layers * (5 / 6) + 1e-9)
+        total = [moved[min(j, k) : k + 1].sum() for k, j in enumerate(since)]
+        moving = np.flatnonzero(~(np.array(total) <= threshold * size))
         after = 0 if not len(moving) else int(moving[-1]) + 1
         return int(self.layers[after]) if after < len(self.layers) else None
 

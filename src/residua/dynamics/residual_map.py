@@ -85,7 +85,16 @@ class ResidualMap:
         return z + self.step_size * self.velocity(z)
 
     def velocity(self, z: Float[Tensor, "*batch unit"]) -> Float[Tensor, "*batch unit"]:
-        """Return ż = W f(z), the continuous-time reading (eq. 2 is ẏ = f′(z) ż)."""
+        """Return ż = W f(z), the continuous-time reading (eq. 2 is ẏ = f′(z) ż).
+
+        Raises:
+            InputError: z is of another precision than W.
+        """
+        if z.dtype != self.W.dtype:
+            raise InputError(
+                f"the map is of {self.W.dtype} and was given {z.dtype}; convert one of them, the map by "
+                "residua.residual_map(W.double())"
+            )
         return self.residual(z) @ self.W.T
 
     def iterate(self, z: Float[Tensor, "*batch unit"]) -> Iterator[Float[Tensor, "*batch unit"]]:
@@ -157,7 +166,7 @@ def residual_map(
     if layer is None and not stack.shared:
         raise InputError(
             f"the network has {stack.depth} different weight matrices, and no one map for its "
-            f"residuals; pass layer=1…{stack.depth} for the frozen map of one block"
+            f"residuals; pass layer=1…{stack.depth} (--layer) for the frozen map of one block"
         )
     if layer is not None and not 1 <= layer <= stack.depth:
         raise InputError(f"the network has layers 1…{stack.depth}, not {layer}")
@@ -172,8 +181,19 @@ def residual_map(
 def first_pre_activation(
     model: nn.Module, x: Float[Tensor, "batch ..."], *, layer: int = 1
 ) -> Float[Tensor, "batch unit"]:
-    """Return z(t) = W_t x(t−1) + b_t of layer t for inputs x; at t = 1 the residual map starts."""
-    net = find_stack(model).net
+    """Return z(t) = W_t x(t−1) + b_t of layer t for inputs x; at t = 1 the residual map starts.
+
+    Raises:
+        InputError: inputs of another size than the network's, or no such layer.
+    """
+    stack = find_stack(model)
+    net = stack.net
+    if x.flatten(1).shape[1] != net.inputs:
+        raise InputError(
+            f"the network takes {net.inputs} input dimensions and was given {x.flatten(1).shape[1]}"
+        )
+    if not 1 <= layer <= stack.depth:
+        raise InputError(f"the network has layers 1…{stack.depth}, not {layer}")
     state = net.lift(x.flatten(1))
     for t in range(layer - 1):
         state = net.block(t)(state)
@@ -183,6 +203,8 @@ def first_pre_activation(
 
 def check_weights(W: Tensor) -> None:
     """Raise InputError unless W is a square matrix of finite floating-point numbers."""
+    if not isinstance(W, Tensor):
+        raise InputError(f"W must be a tensor, not {type(W).__name__}; torch.from_numpy makes one")
     if W.ndim != 2 or W.shape[0] != W.shape[1] or not len(W):
         raise InputError(f"W must be a square matrix, not of shape {tuple(W.shape)}")
     if not W.is_floating_point():

@@ -19,6 +19,8 @@ from residua.errors import InputError
 
 Status = Literal["fixed point", "slow point", "outlier", "not converged"]
 _STATUSES: tuple[Status, ...] = ("fixed point", "slow point", "outlier", "not converged")
+_EDGE = 1e-9  # a logistic unit within this of 0 or 1 is there
+_RESTS, _LOOK = 1e-9, 50  # a step this short ends the warm-up, looked at every so many steps
 _CELL = 1e-3  # ends of the warm-up in one cell of a grid of this width are tried once
 _ENTRIES = 20_000_000  # of Jacobians held at once: 160 MB
 
@@ -33,8 +35,8 @@ class SearchConfig:
             point is marginal a small speed alone says little.
         iterations: at most so many for each start.
         unique: points closer than this (maximum norm) are one.
-        warm_up: each start is tried as it is and after so many steps of the map, which lead to what
-            attracts; Newton's steps alone can miss an attractor.
+        warm_up: each start is tried as it is and from where the map leads after at most so many steps,
+            fewer where it rests before; Newton's steps alone can miss an attractor.
         outlier: a point farther from the starts' mean than so many times the farthest start is one.
         bounds: a point with a unit outside is an outlier too; default none, [0, 1] for logistic
             residuals.
@@ -44,7 +46,7 @@ class SearchConfig:
     distance: float = 1e-8
     iterations: int = 200
     unique: float = 1e-6
-    warm_up: int = 100
+    warm_up: int = 1000
     outlier: float = 10.0
     bounds: tuple[float, float] | None = None
 
@@ -107,13 +109,16 @@ def find_fixed_points(
         Numerical Optimization, 2006, chapter 10.
     """
     config = config or SearchConfig()
+    inside: Step = _as_it_is
+    if not isinstance(starts, Tensor):
+        raise InputError(f"starts must be a tensor, not {type(starts).__name__}")
     y = starts.detach().double()
     if isinstance(step, ResidualMap) and step.activation == "logistic":
         step.pre_activation(y)  # refuses starts outside [0, 1]
-        config = replace(config, bounds=config.bounds or (-1e-9, 1 + 1e-9))
+        config = replace(config, bounds=config.bounds or (-_EDGE, 1 + _EDGE))
         W, h = step.W.double(), step.step_size
         step, jacobian = partial(odds_map, W, h), partial(odds_jacobian, W, h)
-        ode_jacobian = partial(eq_3_jacobian, W)
+        ode_jacobian, inside = partial(eq_3_jacobian, W), _snapped
     _check(step, y)
     if jacobian is None:
         jacobian = _forward_jacobian(step)
@@ -125,7 +130,7 @@ def find_fixed_points(
     near = _near(torch.cat([e[0] for e in ends]), y, config)
     y, gap, gradient = (torch.cat([e[i] for e in ends]) for i in range(3))
     fixed = (gap <= config.tolerance) & torch.cat([e[3] for e in ends])
-    points, counts = distinct(y[fixed & near], gap[fixed & near], config.unique)
+    points, counts = distinct(inside(y[fixed & near]), gap[fixed & near], config.unique)
     slow = near & ~fixed & (gradient <= 1e-2 * gap)
     slowest, lone = slow_points(step, y, gap, slow, config.unique)
     status: list[Status] = [
@@ -153,8 +158,7 @@ def _warmed_up(step: Step, y: Tensor, steps: int) -> tuple[Tensor, list[int]]:
     if not steps:
         return y[:0], leads_to.tolist()
     with torch.no_grad():
-        for _ in range(steps):
-            y = step(y)
+        y = _iterated(step, y, steps)
         finite = y.isfinite().all(1)
         y = y[finite]
         gap = (step(y) - y).abs().amax(1)
@@ -163,17 +167,48 @@ def _warmed_up(step: Step, y: Tensor, steps: int) -> tuple[Tensor, list[int]]:
     return y[kept], leads_to.tolist()
 
 
+def _iterated(step: Step, y: Tensor, steps: int) -> Tensor:
+    """Return the map's iterates; what moves by less than _RESTS is left where it is."""
+    y, moving = y.clone(), torch.arange(len(y), device=y.device)
+    for _ in range(0, steps, _LOOK):
+        here = y[moving]
+        for _ in range(_LOOK):
+            before, here = here, step(here)
+        y[moving] = here
+        going = ((here - before).abs().amax(1) > _RESTS) & here.isfinite().all(1)
+        moving = moving[going]
+        if not len(moving):
+            break
+    return y
+
+
 def _check(step: Step, y: Tensor) -> None:
     if y.ndim != 2 or not len(y) or not y.shape[1]:
         raise InputError(f"starts must be of shape (start, unit), not {tuple(y.shape)}")
     if not bool(y.isfinite().all()):
         raise InputError(f"{int((~y.isfinite()).any(1).sum())} starts hold NaN or infinite values")
-    after = step(y[:1])
+    try:
+        after = step(y[:1])
+    except RuntimeError as error:
+        raise InputError(
+            f"the map fails on float64 starts of shape {tuple(y[:1].shape)} ({error}); a module becomes "
+            "float64 by .double()"
+        ) from error
     if after.shape != y[:1].shape:
         raise InputError(
             f"the map takes {tuple(y[:1].shape)} to {tuple(after.shape)}; pass one that keeps the shape "
             "(batch, unit)"
         )
+
+
+def _as_it_is(y: Tensor) -> Tensor:
+    return y
+
+
+def _snapped(y: Tensor) -> Tensor:
+    """Return logistic residuals with units within 1e-9 of 0 or 1 exactly there."""
+    y = torch.where(y < _EDGE, torch.zeros_like(y), y)
+    return torch.where(y > 1 - _EDGE, torch.ones_like(y), y)
 
 
 def _forward_jacobian(step: Step) -> Step:

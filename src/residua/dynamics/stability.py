@@ -12,6 +12,8 @@ from residua.dynamics.residual_map import ResidualMap
 from residua.errors import InputError
 
 Step = Callable[[Tensor], Tensor]
+# Multipliers are capped at e^300: beyond, their squares would overflow and eigenvalues be NaN.
+_LARGEST = 300.0
 
 
 def ode_jacobian(
@@ -31,13 +33,13 @@ def map_jacobian(
     """Return ∂y′/∂y = D(y′)[D(y)⁻¹ + h W] of y′ = σ(logit y + h W y), with D(y) = diag(y(1 − y)).
 
     At y_i = 0 or 1 the quotient D(y′)/D(y) takes its limit exp((1 − 2 y_i) h (W y)_i), so vertices
-    need no special case.
+    need no special case. Quotients are capped at e^300.
     """
     a = step_size * (y @ W.T)
     # D(y′)/D(y) = e^a / (1 − y + y e^a)², in logarithms: neither e^a nor 1/y overflows.
     log_norm = torch.logaddexp(torch.log1p(-y), torch.log(y) + a)
     after = torch.sigmoid(torch.logit(y) + a)
-    own = torch.diag_embed(torch.exp(a - 2 * log_norm))
+    own = torch.diag_embed(torch.exp((a - 2 * log_norm).clamp(max=_LARGEST)))
     J: Tensor = own + step_size * (after * (1 - after))[..., None] * W
     return J
 
@@ -45,14 +47,14 @@ def map_jacobian(
 def odds_map(W: Tensor, h: float, y: Tensor) -> Tensor:
     """Return y e^a / (1 − y + y e^a) with a = h W y: the residual map, smooth beyond [0, 1] too."""
     a = h * (y @ W.T)
-    u = torch.exp(-a.abs())
+    u = torch.exp(-a.abs().clamp(max=_LARGEST))
     return torch.where(a > 0, y / (y + (1 - y) * u), y * u / (1 - y + y * u))
 
 
 def odds_jacobian(W: Tensor, h: float, y: Tensor) -> Tensor:
     """Return the Jacobian of :func:`odds_map`: that of :func:`map_jacobian`, beyond [0, 1] too."""
     a = h * (y @ W.T)
-    u = torch.exp(-a.abs())
+    u = torch.exp(-a.abs().clamp(max=_LARGEST))
     norm = torch.where(a > 0, y + (1 - y) * u, 1 - y + y * u)
     own = u / norm**2
     J: Tensor = torch.diag_embed(own) + h * (own * y * (1 - y))[..., None] * W
@@ -70,19 +72,18 @@ def leading_eigenvalues(
 ) -> Complex[np.ndarray, "count"]:
     """Return the eigenvalues of the largest modulus of a map's Jacobian, without forming it.
 
-    Jacobian-vector products, and ARPACK in float64. For N up to some thousands :func:`eigenvalues` of
-    a dense Jacobian gives all of them.
+    Jacobian-vector products in the precision of y, and ARPACK; a float64 map gives more digits. For N
+    up to some thousands :func:`eigenvalues` of a dense Jacobian gives all of them.
 
     Args:
         step: the map, taking and returning (unit,).
-        y: where; converted to float64.
+        y: where, in the precision of the map.
         count: how many, at most N − 2.
         seed: of ARPACK's starting vector.
 
     Raises:
         InputError: count is out of range, or ARPACK did not converge.
     """
-    y = y.double()
     n = len(y)
     if not 1 <= count <= n - 2:
         raise InputError(f"count must be 1…{n - 2} for {n} units, not {count}")
@@ -94,7 +95,8 @@ def leading_eigenvalues(
     operator = LinearOperator((n, n), matvec=product, dtype=np.float64)
     start = np.random.default_rng(seed).standard_normal(n)
     try:
-        found = eigs(operator, count, which="LM", v0=start, return_eigenvectors=False)
+        exact = 0 if y.dtype == torch.float64 else 1e-4
+        found = eigs(operator, count, which="LM", v0=start, tol=exact, return_eigenvectors=False)
     except ArpackError as error:
         raise InputError(
             f"ARPACK did not find {count} eigenvalues of {n} ({error}); ask for another number"

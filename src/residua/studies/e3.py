@@ -60,7 +60,10 @@ def check(run: runs.Run) -> ResNet:
     residual_map(net)  # refuses an MLP and variable weights
     assert isinstance(net, ResNet)
     if net.activation != "logistic":
-        raise InputError(f"E3 reads logistic residuals, and this run has {net.activation}")
+        raise InputError(
+            f"E3 reads logistic residuals, and this run has {net.activation}; pass a run of "
+            "residua fit --activation logistic"
+        )
     if net.lift_name != "pad":
         raise InputError(
             "E3 reads unit i as input dimension i, as zero-padding has it, and this run has a trained "
