@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,7 +107,9 @@ def attractors(step: Map) -> Tensor:
     for _ in range(3000):
         x = step(x)
     x = x[(step(x) - x).abs().amax(1) < 1e-9]
-    return torch.unique((x * 1e6).round(), dim=0) / 1e6
+    cells = (x * 1e6).round()
+    _, first = np.unique(cells.numpy(), axis=0, return_index=True)
+    return x[first]
 
 
 def farthest(points: Tensor, found: Tensor) -> float:
@@ -130,6 +133,7 @@ def measure(step: Map, planted: Tensor) -> dict[str, object]:
     done = find_fixed_points(step, starts)
     found = done.fixed.points
     runs = [adam(step, starts, rate, found) for rate in RATES]
+    led_to = attractors(step)
     against = {}
     for name in ("all", "median"):
         best = min(runs, key=lambda run: (run.tolerance[name], run.seconds[name]))
@@ -149,7 +153,8 @@ def measure(step: Map, planted: Tensor) -> dict[str, object]:
         "planted": len(planted),
         "farthest_planted": farthest(planted, found),
         "stable": done.fixed.verdicts.count("stable"),
-        "farthest_stable": farthest(attractors(step), found),
+        "attractors": len(led_to),
+        "farthest_stable": farthest(led_to, found),
         "adam": against,
     }
 
@@ -159,6 +164,7 @@ def main() -> None:
     maps = {"tanh(A x)": hopfield(0), "three pitchforks": pitchforks(0)}
     found = {name: measure(*problem) for name, problem in maps.items()}
     made = {
+        "bound": 50,
         "versions": versions(),
         "machine": machine(),
         "command": "make bench",

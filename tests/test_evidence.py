@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from residua.studies.evidence import circles_section, cost_section, section
-from residua.studies.evidence_dynamics import dynamics_cost_section, e1_section, e3_section
+from residua.studies.evidence_dynamics import (
+    dynamics_cost_section,
+    e1_section,
+    e3_section,
+    fixed_points_section,
+)
 from residua.studies.tables import interval
 
 
@@ -119,3 +124,25 @@ def test_costs_of_dynamics_are_ratios_of_one_run():
     assert "| prolonged, all 2 batches | 1.25 (1.00, 1.50) | 1.15 |" in text
     assert "| eigenvalues, map | 1.00 (1.00, 1.25) | 1.2 |" in text
     assert "1 MiB for 100 layers, 1 MiB for 1000 layers" in text
+
+
+def test_a_missed_target_is_said():
+    def adam(faster):
+        time = {"adam_rate": 0.1, "adam_reaches": 1e-12, "adam_seconds": 1.0, "seconds": 0.5}
+        return {"all": time | {"times_faster": faster}}
+
+    def searched(faster, far):
+        counts = {"planted": 3, "points": 5, "stable": 2, "attractors": 2, "seconds": 0.5}
+        gaps = {"farthest_planted": 1e-14, "farthest_stable": far, "largest_speed": 1e-16}
+        return counts | gaps | {"adam": adam(faster)}
+
+    made = {"bound": 50, "machine": "m", "versions": {"torch": "1"}}
+    text = fixed_points_section(made | {"maps": {"a": searched(60.0, 1e-9)}})
+    assert (
+        "Asked for: 50 times faster; reached. The map itself leads to 2 points, each found." in text
+    )
+    text = fixed_points_section(made | {"maps": {"a": searched(49.0, 1e-2)}})
+    assert (
+        "50 times faster; not reached. Of the points to which the map leads, some are missed."
+        in text
+    )

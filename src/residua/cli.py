@@ -233,7 +233,7 @@ def dynamics(
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="New folder for portrait.json and report.html.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the starts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the starts.")] = 0,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
@@ -302,7 +302,9 @@ def reproduce(
         jobs = experiments.seed_jobs(
             experiment, out_dir, seeds, data_dir=data_dir, layers=layers, quiet=silent
         )
-    identity = {"layers": layers, "runs": [str(r.resolve()) for r in run or ()]}
+    identity: dict[str, Any] = {"layers": layers, "runs": [str(r.resolve()) for r in run or ()]}
+    if experiment == "E1":
+        identity = {}
     found = experiments.reproduce(experiment, out_dir, jobs, command(), identity=identity)
     if as_json:
         print(json.dumps(found))

@@ -68,9 +68,7 @@ class FixedPoints:
         lines = [f"{len(self)} fixed point{'s' * (len(self) != 1)}"]
         first = sorted(range(len(self)), key=lambda k: _ORDER.index(verdicts[k]))
         for k in first[:_SHOWN]:
-            shown = ", ".join(f"{v:.4g}" for v in self.points[k, :6].tolist())
-            more = ", …" if self.points.shape[1] > 6 else ""
-            line = f"({shown}{more}): {verdicts[k]}"
+            line = f"{_told(self.points[k])}: {verdicts[k]}"
             if verdicts[k] == "saddle":
                 line += f", unstable dimension {unstable[k]}"
             if family[k]:
@@ -82,6 +80,18 @@ class FixedPoints:
             counts = ", ".join(f"{n} {v}" for v, n in Counter(verdicts).items())
             lines.append(f"… and {len(self) - _SHOWN} more; of all: {counts}")
         return "\n".join(lines)
+
+
+def _told(point: Tensor) -> str:
+    """Return a point in words: all of it, or for many logistic units which are not at 0."""
+    if len(point) <= 6 or not bool(((point >= 0) & (point <= 1)).all()):
+        shown = ", ".join(f"{v:.4g}" for v in point[:6].tolist())
+        return f"({shown}{', …' if len(point) > 6 else ''})"
+    between = ((point > 0) & (point < 1)).nonzero()[:, 0].tolist()
+    parts = [f"{int((point == 1).sum())} of {len(point)} units at 1"]
+    parts += [f"unit {i} at {point[i]:.3g}" for i in between[:3]]
+    parts += [f"{len(between) - 3} more between"] if len(between) > 3 else []
+    return ", ".join(parts)
 
 
 def _verdicts(growth: Tensor) -> tuple[Verdict, ...]:

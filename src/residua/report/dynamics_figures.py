@@ -67,8 +67,8 @@ def rest_figures(found: xr.Dataset) -> Drawn:
                 found, found.moved / found.magnitude, "moved since the measured layer before"
             ),
             "Mean over units and samples of |y_t − y_s| over that of |y_t|, s the measured layer before "
-            "t, about a fifth of t earlier. A network is called settled from where this stays below "
-            "0.01.",
+            "t. A network is called settled from where what it moved over the last sixth of its layers "
+            "stays below 0.01.",
         ),
         (
             _spreads(found),
@@ -85,7 +85,7 @@ def rest_figures(found: xr.Dataset) -> Drawn:
             (
                 _images(rows, names, shape),
                 "Above: the mean of each class's training inputs. Below: the mean residual at layer "
-                f"{end} of the units that are input dimensions.",
+                f"{end} of the units that are input dimensions. Every picture has its own greys.",
             ),
             (
                 who_helps(found.helpers.values, shape, pixel),
@@ -99,13 +99,14 @@ def rest_figures(found: xr.Dataset) -> Drawn:
                     diverging=True,
                 ),
                 f"What a push of 1 in input dimension {pixel} changes in the residuals, mean over "
-                "samples: an impulse, added to x_0 once, and a step, added before every layer.",
+                "samples: an impulse, added to x_0 once, and a step, added before every layer. All four "
+                "pictures have one scale.",
             ),
         ]
     drawn += [
         (
             _strengths(found),
-            f"Mean over units and samples of the change in |y_t| by a push in input dimension {pixel}.",
+            f"Mean over units and samples of |change of y_t| by a push in input dimension {pixel}.",
         ),
         (
             _eigenvalues(found),
@@ -217,8 +218,10 @@ def who_helps(row: np.ndarray, shape: tuple[int, int], unit: int) -> go.Figure:
     return figure
 
 
-def _heat(image: np.ndarray, *, diverging: bool = False, bar: bool = False) -> go.Heatmap:
-    largest = float(np.abs(image).max()) or 1.0
+def _heat(
+    image: np.ndarray, *, diverging: bool = False, bar: bool = False, largest: float | None = None
+) -> go.Heatmap:
+    largest = largest or float(np.abs(image).max()) or 1.0
     scale: Any = [[0, COLOURS[3]], [0.5, "#ffffff"], [1, COLOURS[0]]] if diverging else "Greys"
     return go.Heatmap(
         z=np.round(image.astype(float), 5),
@@ -244,9 +247,12 @@ def _images(
         horizontal_spacing=0.01,
         vertical_spacing=0.03,
     )
+    largest = max(float(np.abs(images).max()) for images in rows.values()) if diverging else None
     for r, images in enumerate(rows.values(), 1):
         for c, image in enumerate(images, 1):
-            figure.add_trace(_heat(image.reshape(shape), diverging=diverging), row=r, col=c)
+            bar = diverging and (r, c) == (1, 1)
+            heat = _heat(image.reshape(shape), diverging=diverging, bar=bar, largest=largest)
+            figure.add_trace(heat, row=r, col=c)
     figure.update_layout(
         template="plotly_white",
         height=140 * len(rows) + 160 * diverging + 40,

@@ -9,6 +9,7 @@ import xarray as xr
 
 from residua.errors import MissingExtraError
 from residua.report import figures
+from residua.report.tables import Table
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -84,15 +85,21 @@ def write_page(
 
 
 def write_sections(
-    path: Path, title: str, lead: str, sections: Mapping[str, Sequence[tuple[Any, str]]]
+    path: Path,
+    title: str,
+    lead: str,
+    sections: Mapping[str, Sequence[tuple[Any, str]]],
+    *,
+    tables: Sequence[Table] = (),
 ) -> None:
-    """Write a page of figures with captions under headings.
+    """Write a page of tables, and of figures with captions under headings.
 
     Args:
         path: of the HTML file; an existing page is replaced.
         title: heading.
         lead: the paragraph after it.
         sections: by heading, figures and their captions.
+        tables: shown first.
 
     Raises:
         MissingExtraError: plotly is not installed.
@@ -102,9 +109,25 @@ def write_sections(
         parts.append(f"<h2>{html.escape(name)}</h2>")
         parts += [_figure(figure, caption) for figure, caption in drawn]
     page = _PAGE.format(
-        title=html.escape(title), lead=html.escape(lead), table="", body="\n".join(parts), foot=""
+        title=html.escape(title),
+        lead=html.escape(lead),
+        table="\n".join(map(_shown, tables)),
+        body="\n".join(parts),
+        foot="",
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _shown(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in table.rows
+    )
+    return (
+        f"<h2>{html.escape(table.title)}</h2><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table><p>{html.escape(table.note)}</p>"
+    )
 
 
 def _plotly() -> str:

@@ -11,9 +11,10 @@ _E1 = """## E1: the circles' residuals, network, exact map and eq. 3
 
 The networks of the circles section, in float64, over their 1,000 test points. Ends: the fixed points at
 which test points are (to 0.01 in every unit) after 1000 layers, with the share of each class there; the
-others are at none yet. Errors: largest difference over 15 layers, units and classes of the class mean
-to the network's; of its running sum. The paper's one network: both classes at the same stable point
-(0, 0, 1), eq. 3 reproduces means and sums.
+others are at none yet. A saddle is passed on the way to another point, not a place of rest. Errors:
+largest difference over 15 layers, units and classes of the class mean to the network's; of its running
+sum. The paper's one network: both classes at the same stable point (0, 0, 1), eq. 3 reproduces means and
+sums.
 """
 _E3 = """## E3, C5, C13: MNIST networks run for 1000 layers
 
@@ -123,7 +124,7 @@ def e3_section(seeds: Seeds) -> str:
     names = list(found[0]["features"])
     lines = [
         _E3,
-        f"{asked_and_found(seeds, 3)} seeds.",
+        f"{asked_and_found(seeds, 3)} seeds, {sum(bool(s['settled']) for s in found)} of them settled.",
         "",
         *table(header, rows),
         "",
@@ -247,4 +248,12 @@ def fixed_points_section(found: Mapping[str, Any]) -> str:
         for name, m in found["maps"].items()
         for which, a in m["adam"].items()
     ]
-    return "\n".join([_FIXED_POINTS, *table(header, rows), "", made(found), ""])
+    wanted = found["bound"]
+    short = min(a["times_faster"] for m in found["maps"].values() for a in m["adam"].values())
+    missed = f"Asked for: {wanted} times faster; {'reached' if short >= wanted else 'not reached'}."
+    led = ", ".join(str(m["attractors"]) for m in found["maps"].values())
+    said = f"{missed} The map itself leads to {led} points, each found."
+    far = max(m["farthest_stable"] for m in found["maps"].values())
+    if far > 1e-5:
+        said = f"{missed} Of the points to which the map leads, some are missed."
+    return "\n".join([_FIXED_POINTS, *table(header, rows), "", said, "", made(found), ""])

@@ -13,6 +13,7 @@ from residua.folder import write_json
 from residua.progress import work_bar
 from residua.report.dynamics_figures import Drawn, overlay_figures, rest_figures
 from residua.report.page import write_sections
+from residua.report.tables import experiment_tables
 from residua.studies import e1, e3
 from residua.studies.reproduction import Make, Reproduction, repeat
 
@@ -44,20 +45,19 @@ def seed_jobs(
 
 
 def _circles(seed: int, folder: Path, *, quiet: bool) -> Reproduction:
-    with _progress(quiet, f"seed {seed}: training until the circles are fitted, measuring") as bar:
-        found = e1.reproduce(seed, folder)
-        bar(1)
-    return found
+    with (
+        _progress(quiet, f"seed {seed}: training until the circles are fitted, measuring"),
+        _again(),
+    ):
+        return e1.reproduce(seed, folder)
 
 
 def _mnist(
     seed: int, folder: Path, *, data_dir: Path | None, layers: int, quiet: bool
 ) -> Reproduction:
     where = str(data_dir) if data_dir else None
-    try:
+    with _again():
         run = e3.train(seed, folder, data_dir=where, progress=not quiet)
-    except StoppedError as stop:
-        raise StoppedError("stopped; the same command goes on where it was") from stop
     return _measured(run, layers=layers, quiet=quiet)
 
 
@@ -86,6 +86,15 @@ def _measured(run: runs.Run, *, layers: int, quiet: bool) -> Reproduction:
     text = f"{run.folder.name}: {layers} layers, fixed points, answers, nulls"
     with _progress(quiet, text) as bar:
         return e3.reproduce(run, layers=layers, advance=bar)
+
+
+@contextmanager
+def _again() -> Iterator[None]:
+    """Say of a stop how to go on."""
+    try:
+        yield
+    except StoppedError as stop:
+        raise StoppedError("stopped; the same command goes on where it was") from stop
 
 
 @contextmanager
@@ -123,7 +132,8 @@ def reproduce(
         write_json(folder / f"{experiment.lower()}.json", found)
         sections = {name: _FIGURES[experiment](r.arrays) for name, r in done.items()}
         title = f"residua: {experiment}"
-        write_sections(folder / "report.html", title, _LEADS[experiment], sections)
+        tables = experiment_tables(experiment, found)
+        write_sections(folder / "report.html", title, _LEADS[experiment], sections, tables=tables)
 
     repeat({"experiment": experiment} | identity, folder, jobs, finish)
     return found
