@@ -16,7 +16,7 @@ from residua.dynamics.features import coupling, covariance, mantel, permuted, sh
 from residua.dynamics.interactions import influences
 from residua.dynamics.linearised import linearise
 from residua.dynamics.prolonged import prolong
-from residua.dynamics.residual_map import first_pre_activation, residual_map
+from residua.dynamics.residual_map import check_points, first_pre_activation, residual_map
 from residua.dynamics.response import response
 from residua.statistics import Moments
 
@@ -191,6 +191,7 @@ def test_influences_name_the_strongest_and_not_oneself():
             "in 1…3",
         ),
         (lambda: linearise(residual_map(TWO_UNITS, activation="tanh"), TWO_UNITS), "not tanh"),
+        (lambda: check_points(torch.zeros(2, 3), 2), r"shape \(number, 2\), not \(2, 3\)"),
         (lambda: linearise(residual_map(TWO_UNITS), 2 * TWO_UNITS), r"lie in \[0, 1\]"),
         (lambda: mantel(TWO_UNITS, TWO_UNITS), "3 or more units"),
         (lambda: mantel(torch.ones(3, 3), symmetric(3, 0)), "all pairs of a matrix are equal"),

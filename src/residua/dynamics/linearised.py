@@ -7,7 +7,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from residua.dynamics.fixed_points import MARGIN
-from residua.dynamics.residual_map import ResidualMap
+from residua.dynamics.residual_map import ResidualMap, check_points
 from residua.dynamics.stability import eigenvalues, map_jacobian, ode_jacobian
 from residua.errors import InputError
 
@@ -58,13 +58,14 @@ def linearise(residuals: ResidualMap, y: Float[Tensor, "point unit"]) -> Lineari
     see :func:`residua.leading_eigenvalues`.
 
     Raises:
-        InputError: the map is not logistic, or y lies outside [0, 1].
+        InputError: the map is not logistic, or y lies outside [0, 1] or is of another shape.
     """
     if residuals.activation != "logistic":
         raise InputError(
             f"eq. 3 is of logistic residuals, not {residuals.activation}; use "
             "residua.leading_eigenvalues on residuals.step"
         )
+    check_points(y, residuals.units)
     exact = ResidualMap(residuals.W.double(), residuals.step_size)
     points = y.double()
     speed = (exact(points) - points).abs().amax(1)

@@ -212,3 +212,10 @@ def check_weights(W: Tensor) -> None:
     if not bool(W.isfinite().all()):
         bad = int((~W.isfinite()).sum())
         raise InputError(f"W holds {bad} NaN or infinite entries; pass finite weights")
+
+
+def check_points(y: Tensor, units: int, what: str = "points") -> None:
+    """Raise InputError unless y is a tensor of shape (point, units)."""
+    if not isinstance(y, Tensor) or y.ndim != 2 or y.shape[1] != units:
+        given = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise InputError(f"{what} must be a tensor of shape (number, {units}), not {given}")

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from residua.dynamics.prolonged import measured_layers
-from residua.dynamics.residual_map import ResidualMap
+from residua.dynamics.residual_map import ResidualMap, check_points
 from residua.errors import InputError
 
 Push = Literal["impulse", "step"]
@@ -48,10 +48,12 @@ def response(
         `strength`, mean over units and samples of abs(y_t pushed − y_t).
 
     Raises:
-        InputError: no such unit or push, a size that is not a number, or layers out of range.
+        InputError: z of another shape, no such unit or push, a size that is not a number, or layers
+            out of range.
     """
     if push not in PUSHES:
         raise InputError(f"push must be 'impulse' or 'step', not {push!r}")
+    check_points(z, residuals.units, "z")
     if not 0 <= unit < residuals.units:
         raise InputError(f"the map has units 0…{residuals.units - 1}, not {unit}")
     if not 0 < abs(size) < float("inf"):

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from residua.dynamics.fixed_points import MARGIN
-from residua.dynamics.residual_map import check_weights
+from residua.dynamics.residual_map import check_points, check_weights
 from residua.dynamics.stability import map_jacobian, ode_jacobian
 from residua.errors import InputError
 
@@ -38,9 +38,11 @@ def stability_sweep(
         `growth`, the largest real part of the ODE's eigenvalues; `stable` and `ode_stable`.
 
     Raises:
-        InputError: W is not square or finite, or a value is not a positive number.
+        InputError: W is not square or finite, points are of another shape, or a value is not a
+            positive number.
     """
     check_weights(W)
+    check_points(points, len(W))
     if over not in ("step_size", "gain"):
         raise InputError(f"over must be 'step_size' or 'gain', not {over!r}")
     bad = [v for v in values if not 0 < v < float("inf")]
