@@ -8,15 +8,13 @@ against torch.linalg.eigvals of the matrix alone. Writes docs/evidence/dynamics_
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from common import images, seconds
 from torch import Tensor
 
 import residua as rs
@@ -33,18 +31,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def data() -> rs.Split:
-    if os.environ.get("RESIDUA_DATA"):
-        return rs.load_data("mnist").test
-    return rs.Split(torch.randn(10000, 28, 28), torch.arange(10000) % 10)
-
-
-def seconds(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin
-
-
 @torch.no_grad()
 def bare(net: rs.ResNet, x: Tensor) -> Tensor:
     z = rs.first_pre_activation(net, x)
@@ -57,7 +43,7 @@ def bare(net: rs.ResNet, x: Tensor) -> Tensor:
 
 
 def prolonged(net: rs.ResNet) -> dict[str, Any]:
-    batches = list(rs.loader(data(), BATCH))
+    batches = list(rs.loader(images(), BATCH))
     rounds = []
     for k, batch in enumerate(batches):
         calls = [lambda b=batch: bare(net, b[0]), lambda b=batch: rs.prolong(net, [b], LAYERS)]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from common import seconds
 from torch import Tensor
 
 from residua.dynamics.search import SearchConfig, find_fixed_points
@@ -73,13 +74,13 @@ def adam(step: Map, starts: Tensor, rate: float, points: Tensor) -> Descent:
     best = torch.full((len(starts),), torch.inf, dtype=torch.float64)
     where = starts.clone()
     reached = torch.zeros(len(starts), dtype=torch.int64)
-    seconds = 0.0  # of Adam alone, without what is kept here of its best steps
+    spent = 0.0  # of Adam alone, without what is kept here of its best steps
     for k in range(STEPS):
         begin = time.perf_counter()
         r = step(x) - x
         optimizer.zero_grad()
         (0.5 * r.square().sum()).backward()
-        seconds += time.perf_counter() - begin
+        spent += time.perf_counter() - begin
         now = r.detach().abs().amax(1)
         better = (now < best) & (best > TOLERANCE)
         best = torch.where(better, now, best)
@@ -87,8 +88,8 @@ def adam(step: Map, starts: Tensor, rate: float, points: Tensor) -> Descent:
         reached[better] = k + 1
         begin = time.perf_counter()
         optimizer.step()
-        seconds += time.perf_counter() - begin
-    each = seconds / STEPS
+        spent += time.perf_counter() - begin
+    each = spent / STEPS
     near = torch.cdist(where, points, p=torch.inf).amin(1) < NEAR
     gaps, at = best[near].sort()
     steps = reached[near][at]
@@ -122,9 +123,7 @@ def search_seconds(step: Map, starts: Tensor, tolerance: float) -> float:
     config = SearchConfig(tolerance=tolerance, distance=max(tolerance, 1e-8))
     times = []
     for _ in range(5):
-        begin = time.perf_counter()
-        find_fixed_points(step, starts, config)
-        times.append(time.perf_counter() - begin)
+        times.append(seconds(lambda: find_fixed_points(step, starts, config)))
     return sorted(times)[2]
 
 

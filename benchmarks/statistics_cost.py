@@ -6,13 +6,11 @@ Rounds are interleaved; the median ratio counts. Writes docs/evidence/cost.json.
 """
 
 import json
-import os
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from common import images, seconds
 
 import residua as rs
 from residua.depth.curve import NormalEquations
@@ -24,22 +22,10 @@ ROUNDS = 9
 BATCH = 500
 
 
-def data() -> rs.Split:
-    if os.environ.get("RESIDUA_DATA"):
-        return rs.load_data("mnist").test
-    return rs.Split(torch.randn(10000, 28, 28), torch.arange(10000) % 10)
-
-
-def seconds(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin
-
-
 def main() -> None:
     torch.manual_seed(0)
     net = rs.ResNet(784, 1064, 10)
-    batches = list(rs.loader(data(), BATCH))
+    batches = list(rs.loader(images(), BATCH))
     stack = rs.find_stack(net)
 
     @torch.no_grad()

@@ -1,0 +1,23 @@
+"""What the benchmarks share: images, and a clock."""
+
+import os
+import time
+from collections.abc import Callable
+
+import torch
+
+import residua as rs
+
+
+def images() -> rs.Split:
+    """Return MNIST's test set where RESIDUA_DATA has it, noise of the same shape elsewhere."""
+    if os.environ.get("RESIDUA_DATA"):
+        return rs.load_data("mnist").test
+    return rs.Split(torch.randn(10000, 28, 28), torch.arange(10000) % 10)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
