@@ -57,6 +57,12 @@ if TYPE_CHECKING:
     from residua.store import NetConfig, build, load, save
     from residua.tracing import Trace, trace
     from residua.training import TrainConfig, evaluate, fit
+    from residua.transients.attribution import (
+        Attribution,
+        ClassAttribution,
+        attribute,
+        attribute_classes,
+    )
 
 _HOME = {
     "data": ("DataSplits", "load_data", "loader"),
@@ -117,12 +123,20 @@ _HOME = {
     "store": ("NetConfig", "build", "load", "save"),
     "tracing": ("Trace", "trace"),
     "training": ("TrainConfig", "evaluate", "fit"),
+    "transients.attribution": (
+        "Attribution",
+        "ClassAttribution",
+        "attribute",
+        "attribute_classes",
+    ),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 # Written out, so that type checkers and readers see the public names.
 __all__ = [
     "MLP",
     "AdaptiveDepth",
+    "Attribution",
+    "ClassAttribution",
     "DataSplits",
     "DepthCurve",
     "DepthPlan",
@@ -151,6 +165,8 @@ __all__ = [
     "TrainConfig",
     "accumulate",
     "apply",
+    "attribute",
+    "attribute_classes",
     "build",
     "coupling",
     "covariance",
