@@ -46,8 +46,7 @@ at each rate of 0.3, 0.1, 0.03, 0.01, 0.003. Only starts that Adam leads within 
 count, of each its best step; "all" is the tolerance, 1e-12 at best, that the last of them reaches at the
 best rate (lowest tolerance, then fastest), "median" that of half of them; both methods are timed to it.
 The search's time is all of it: slow points, uniqueness, verdicts. Stable points: where the map itself
-leads from 100,000 starts. What bounds the ratio: a Newton step needs the Jacobian and a solve for every
-start, worth tens of Adam's steps, and starts that end in slow points take most of them.
+leads from 100,000 starts.
 """
 
 
