@@ -2,6 +2,8 @@
 
 import torch
 
+import residua as rs
+
 
 def matrix(rows):
     return torch.tensor(rows, dtype=torch.float64)
@@ -37,3 +39,23 @@ def rotation(angle, gain=1.0):
     angle = torch.tensor(angle, dtype=torch.float64)
     c, s = angle.cos(), angle.sin()
     return gain * torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
+
+
+def linear_chain(A, depth, classes=2):
+    """Return a ResNet whose every layer is x → A x: the block is a linear map of one's own."""
+    units = len(A)
+    net = rs.ResNet(units, units, classes, depth=depth).double()
+    block = torch.nn.Linear(units, units, bias=False).double()
+    with torch.no_grad():
+        block.weight.copy_(A)
+    net.blocks[0] = block
+    return net.eval()
+
+
+def identity_chain(depth=5, units=3, classes=2):
+    """Return a ResNet whose every layer adds nothing: ReLU of a bias of −1 and no weights."""
+    net = rs.ResNet(units, units, classes, depth=depth, activation="relu").double()
+    with torch.no_grad():
+        net.block(0).linear.weight.zero_()
+        net.block(0).linear.bias.fill_(-1)
+    return net.eval()

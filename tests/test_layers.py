@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
     {"errors", "choices", "provenance"},
     {"nets", "data", "sources"},
+    {"readout"},
     {"store", "stack"},
     {"streaming"},
     {"tracing", "statistics"},

@@ -133,6 +133,17 @@ def load_data(
     return _standardised(_split(name, train, test, names, seed), scale)
 
 
+def resplit(data: DataSplits, seed: int) -> DataSplits:
+    """Return a data set with training and validation data drawn anew; test data stays as it is.
+
+    The two keep the sizes of their classes, and the scale stays that of the first split.
+    """
+    x, y = (torch.cat([getattr(s, k) for s in (data.train, data.val)]) for k in ("x", "y"))
+    share = len(data.val) / (len(data.train) + len(data.val))
+    train, val = _part(Split(x, y), share, seed)
+    return replace(data, train=train, val=val)
+
+
 def _circles(seed: int) -> DataSplits:
     """E1's data: radius ½ (class 0) and 1 (class 1); 1000 points each for training and test."""
     rng = np.random.default_rng(seed)

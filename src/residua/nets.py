@@ -114,7 +114,7 @@ class _Dense(nn.Module):
             )
         state = self.lift(x)  # (batch, units)
         for t in range(self.depth):
-            state = self.block(t)(state)
+            state = self.blocks[0 if self.shared else t](state)
         logits: Tensor = self.head(state)
         return logits
 

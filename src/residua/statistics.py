@@ -197,8 +197,8 @@ class StatisticsConsumer:
         self.previous: Tensor | None = None
 
     def begin(self, labels: Tensor | None) -> None:
-        """Start a batch; without labels all samples are one class."""
-        self.labels = labels
+        """Start a batch; without labels, or with targets of a regression, all samples are one class."""
+        self.labels = None if labels is not None and labels.is_floating_point() else labels
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
         """Add one layer's state and residual."""
@@ -216,7 +216,7 @@ class StatisticsConsumer:
         self.previous = y
 
     def _first_state(self, x: Tensor) -> None:
-        self.members = one_hot(self.labels, x, self.stack.head.out_features)
+        self.members = one_hot(self.labels, x, self.stack.classes)
         size = self.members.sum(0)
         if self.count is None:
             classes = self.members.shape[1]

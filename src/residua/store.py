@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from residua.choices import Activation, Lift, Net, Weights
 from residua.errors import InputError
@@ -47,7 +48,16 @@ def build(config: NetConfig) -> ResNet | MLP:
 
 
 def describe(net: ResNet | MLP) -> NetConfig:
-    """Return the description from which :func:`build` makes a network of the same shape."""
+    """Return the description from which :func:`build` makes a network of the same shape.
+
+    Raises:
+        InputError: its head was replaced by one that :func:`build` does not make.
+    """
+    if not isinstance(net.head, nn.Linear):
+        raise InputError(
+            f"a head of the kind {type(net.head).__name__} cannot be described; only networks with "
+            "their own linear head are saved"
+        )
     return NetConfig(
         net="resnet" if isinstance(net, ResNet) else "mlp",
         inputs=net.inputs,
@@ -66,7 +76,7 @@ def save(net: ResNet | MLP, path: str | Path) -> None:
 
     Raises:
         InputError: the file exists already or its folder does not, or the network is no ResNet or MLP
-            of residua.
+            of residua, or has another head than theirs.
     """
     path = Path(path)
     if not isinstance(net, ResNet | MLP):
@@ -77,8 +87,9 @@ def save(net: ResNet | MLP, path: str | Path) -> None:
         raise InputError(f"no such folder: {str(path.parent)!r}; make it first")
     if path.exists():
         raise InputError(f"{str(path)!r} exists already; pass a new path")
+    header = json.dumps(asdict(describe(net)))
     tensors = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
-    save_file(tensors, path, metadata={_KEY: json.dumps(asdict(describe(net)))})
+    save_file(tensors, path, metadata={_KEY: header})
 
 
 def load(path: str | Path) -> ResNet | MLP:

@@ -1,14 +1,18 @@
 """Run a model over batches and hand every layer to consumers, one batch at a time."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from residua.errors import InputError
 from residua.stack import ResidualStack, like
+
+# (outputs, targets) → the loss of each sample.
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @runtime_checkable
@@ -16,7 +20,7 @@ class Consumer(Protocol):
     """What takes the layers of one batch after the other; see :func:`stream`."""
 
     def begin(self, labels: Tensor | None) -> None:
-        """Start a batch with these labels."""
+        """Start a batch with these labels, or targets of another kind."""
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
         """Take the states x_{t−1} and x_t, t = 1…T."""
@@ -28,9 +32,11 @@ class Consumer(Protocol):
 def unpack(batch: Any, classes: int) -> tuple[Tensor, Tensor | None]:
     """Return x and labels of a batch, x or (x, labels).
 
+    Labels are whole numbers 0…classes − 1, one a sample; floating-point targets, of a regression say,
+    pass as they are.
+
     Raises:
-        InputError: the batch is something else, or labels are not whole numbers 0…classes − 1, one
-            a sample.
+        InputError: the batch is something else, or the labels or targets do not fit.
     """
     parts = batch if isinstance(batch, tuple | list) else (batch,)
     if not 1 <= len(parts) <= 2 or not all(isinstance(p, Tensor | np.ndarray) for p in parts):
@@ -40,10 +46,12 @@ def unpack(batch: Any, classes: int) -> tuple[Tensor, Tensor | None]:
     if len(parts) == 1:
         return x, None
     labels = torch.as_tensor(parts[1])
+    if labels.is_floating_point() and labels.shape[:1] == x.shape[:1] and labels.ndim > 1:
+        return x, labels
     if labels.is_floating_point() or labels.is_complex() or labels.shape != (len(x),):
         raise InputError(
             f"labels must be whole numbers, one for each of the {len(x)} samples, not {labels.dtype} "
-            f"of shape {tuple(labels.shape)}"
+            f"of shape {tuple(labels.shape)}; targets of a regression have the shape (sample, output)"
         )
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise InputError(
@@ -51,6 +59,43 @@ def unpack(batch: Any, classes: int) -> tuple[Tensor, Tensor | None]:
             f"{int(labels.min())}…{int(labels.max())}"
         )
     return x, labels.long()
+
+
+def class_labels(labels: Tensor | None, what: str) -> Tensor:
+    """Return labels, or raise InputError where a batch has none or targets that are no classes."""
+    if labels is None or labels.is_floating_point():
+        kind = "none" if labels is None else f"targets of the kind {labels.dtype}"
+        raise InputError(
+            f"{what} needs the class of each sample; pass batches (x, labels) with whole numbers as "
+            f"labels, not {kind}"
+        )
+    return labels
+
+
+def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of each sample, in nats.
+
+    Raises:
+        InputError: the targets are no classes.
+    """
+    labels = class_labels(labels, "cross-entropy (pass another loss, say a squared error, or it)")
+    return nn.functional.cross_entropy(outputs, labels.to(outputs.device), reduction="none")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in evaluation mode, and back afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error says that memory ran out, on a GPU or in torch's CPU allocator."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @torch.no_grad()
@@ -62,35 +107,66 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
     float32, since sums in half precision would lose too much.
 
     Raises:
-        InputError: there is no batch, or one is not as :func:`unpack` wants it.
+        InputError: there is no batch, one is not as :func:`unpack` wants it, or one does not fit into
+            memory.
     """
-    model = stack.model
-    wide = torch.promote_types(stack.head.weight.dtype, torch.float32)
-    was_training = model.training
-    model.eval()
+    wide = torch.promote_types(stack.weight.dtype, torch.float32)
     seen, labelled = 0, False
+    in_place = False
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:
         before, after = before.to(wide), after.to(wide)
         for consumer in consumers:
             consumer.visit(t, before, after)
 
-    try:
+    with evaluating(stack.model):
         for batch in batches:
-            x, labels = unpack(batch, stack.head.out_features)
+            x, labels = unpack(batch, stack.classes)
             if not len(x):
                 continue
             if seen and labelled != (labels is not None):
                 raise InputError("some batches have labels and others have none; pass one kind")
+            x = like(x, stack.weight)
+            if not seen:
+                in_place = stack.works_in_place(x[:1])
             labelled = labels is not None
             for consumer in consumers:
                 consumer.begin(labels)
-            with stack.watch(visit):
-                logits = model(like(x, stack.head.weight)).to(wide)
+            with refusing_too_large(stack, x), stack.watch(visit, copy=in_place):
+                logits = stack.model(x).to(wide)
             for consumer in consumers:
                 consumer.end(logits)
             seen += len(x)
-    finally:
-        model.train(was_training)
     if seen == 0:
         raise InputError("the data loader gave no batch; pass one with at least one sample")
+
+
+@contextmanager
+def refusing_too_large(stack: ResidualStack, x: Tensor) -> Iterator[None]:
+    """Turn running out of memory on a batch into an error that says how large a batch may be.
+
+    Raises:
+        InputError: memory ran out.
+    """
+    try:
+        yield
+        return
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+    fits = len(x) // 2
+    while fits > 1 and not _fits(stack.model, x[:fits]):
+        fits //= 2
+    raise InputError(
+        f"a batch of {len(x)} samples does not fit into memory; pass batches of {max(fits, 1)} or fewer"
+    )
+
+
+def _fits(model: nn.Module, x: Tensor) -> bool:
+    try:
+        model(x)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        return False
+    return True

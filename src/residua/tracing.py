@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from residua.errors import InputError, StackError
+from residua.readout import Readout
 from residua.stack import find_stack, like
 
 
@@ -61,7 +62,8 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
     """Run one batch and return the state after, and the residual of, every layer.
 
     The identity K x_0 + Σ_t K y_t + c = logits is checked on every call, to 1e-5 of the largest
-    absolute logit in float32 and 1e-12 in float64.
+    absolute logit in float32 and 1e-12 in float64. With a norm before the linear head K carries the
+    norm's scale at x_T; with a head that is not linear it is head(x_T) that must give the logits.
 
     Raises:
         StackError: no residual stack was found, or the identity does not hold.
@@ -80,24 +82,34 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
         states.append(after.detach().clone())
 
     with stack.watch(visit):
-        logits = model(like(x, stack.head.weight))
+        logits = model(like(x, stack.weight))
     residuals = [after - before for before, after in pairwise(states)]
-    _check_identity(stack.head, states[0], residuals, logits)
+    _check_identity(stack.readout, states, residuals, logits)
     return Trace(
         torch.stack(states), torch.stack(residuals), logits, stack.names, stack.branch_is_residual
     )
 
 
 def _check_identity(
-    head: nn.Linear, x0: Tensor, residuals: Sequence[Tensor], logits: Tensor
+    readout: Readout, states: Sequence[Tensor], residuals: Sequence[Tensor], logits: Tensor
 ) -> None:
-    K = head.weight
-    total = head(x0) + sum(y @ K.T for y in residuals)
+    if readout.linear is None:
+        total = readout.module(states[-1])
+    else:
+        K, c = readout.map()
+        parts = states[0] @ K.T + sum(y @ K.T for y in residuals)
+        total = readout.scale(states[-1])[:, None] * parts + c
+    if total.shape != logits.shape:
+        raise StackError(
+            f"the head gives logits of the shape {tuple(total.shape)} and the model puts out "
+            f"{tuple(logits.shape)}; the model must return what its head gives"
+        )
     scale = logits.abs().max()
     error = (total - logits).abs().max()
     tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(logits.dtype, 0.05)
     if not error <= tolerance * scale:
         raise StackError(
             f"the layers' contributions K y_t add up to logits that are off by {error:.3g} (largest "
-            f"logit {scale:.3g}); the head must be applied to the last state itself"
+            f"logit {scale:.3g}); the head must be applied to the last state itself, and its output "
+            "returned as it is"
         )

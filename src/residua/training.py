@@ -35,6 +35,8 @@ class TrainConfig:
         label_smoothing: share of the target spread over all classes.
         input_dropout: share of the input dimensions set to 0 in every training step (Srivastava et
             al. 2014); drawn by seed and step, so a resumed training draws the same.
+        input_noise: standard deviation of Gaussian noise added to the inputs in every training step,
+            drawn likewise.
         clip: largest gradient norm.
         seed: initial weights, batches and the splits of the data.
         precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
@@ -47,6 +49,7 @@ class TrainConfig:
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     input_dropout: float = 0.0
+    input_noise: float = 0.0
     clip: float = 1.0
     seed: int = 0
     precision: str = "32-true"
@@ -69,6 +72,8 @@ class TrainConfig:
             raise InputError(f"label_smoothing must be in [0, 1), not {self.label_smoothing}")
         if not 0 <= self.input_dropout < 1:
             raise InputError(f"input_dropout must be in [0, 1), not {self.input_dropout}")
+        if not 0 <= self.input_noise < float("inf"):
+            raise InputError(f"input_noise must be 0 or more, not {self.input_noise}")
 
 
 class Classifier(L.LightningModule):
@@ -88,8 +93,7 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Return the loss of one batch."""
         x, y = batch
-        if self.config.input_dropout > 0:
-            x = _drop(x, self.config.input_dropout, (self.config.seed, self.global_step))
+        x = _disturb(x, self.config, (self.config.seed, self.global_step))
         loss = nn.functional.cross_entropy(
             self(x).float(), y, label_smoothing=self.config.label_smoothing
         )
@@ -148,12 +152,18 @@ class Classifier(L.LightningModule):
         nn.utils.clip_grad_norm_(self.parameters(), self.config.clip)
 
 
-def _drop(x: Tensor, share: float, key: tuple[int, int]) -> Tensor:
-    """Set a share of x to 0 and scale up the rest; the mask depends on the key alone."""
+def _disturb(x: Tensor, config: TrainConfig, key: tuple[int, int]) -> Tensor:
+    """Set a share of x to 0, scale up the rest, add noise; the draw depends on the key alone."""
+    if config.input_dropout == 0 and config.input_noise == 0:
+        return x
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
     generator = torch.Generator(x.device).manual_seed(seed)
-    keep = torch.empty_like(x).bernoulli_(1 - share, generator=generator)
-    return x * keep / (1 - share)
+    if config.input_dropout > 0:
+        share = 1 - config.input_dropout
+        x = x * torch.empty_like(x).bernoulli_(share, generator=generator) / share
+    if config.input_noise > 0:
+        x = x + config.input_noise * torch.empty_like(x).normal_(generator=generator)
+    return x
 
 
 def fit(

@@ -59,7 +59,7 @@ class NormalEquations:
 
     def __init__(self, stack: ResidualStack, target: Target):
         self.target = target
-        self.classes = stack.head.out_features
+        self.classes = stack.classes
         self.states: list[Tensor] = []
         self.origin: list[Tensor] = []
         self.samples = self.pending = 0

@@ -99,10 +99,10 @@ def _check(
         )
     if plan.refit_head and head is None:
         raise InputError("the plan refits the head; pass the fitted head of the last kept layer")
-    if head is not None and head.weight.shape != stack.head.weight.shape:
+    if head is not None and head.weight.shape != stack.readout.head.weight.shape:
         raise InputError(
             f"the head has the shape {tuple(head.weight.shape)} where the model's has "
-            f"{tuple(stack.head.weight.shape)}; pass a head fitted on this model"
+            f"{tuple(stack.readout.head.weight.shape)}; pass a head fitted on this model"
         )
     kept = {p for t in plan.keep for p in stack.blocks[t - 1].parameters()}
     gone = {p for t in plan.removed for p in stack.blocks[t - 1].parameters()} - kept

@@ -142,10 +142,10 @@ def prolong(
     where = sorted(set(at or measured_layers(layers)))
     if not 1 <= where[0] <= where[-1] <= layers:
         raise InputError(f"layers to measure must be in 1…{layers}, not {where[0]}…{where[-1]}")
-    measure = _Measure(residual_map(model, layer=layer), where, stack.head.out_features)
+    measure = _Measure(residual_map(model, layer=layer), where, stack.classes)
     for batch in batches:
-        x, labels = unpack(batch, stack.head.out_features)
-        start = first_pre_activation(model, like(x, stack.head.weight), layer=layer or 1)
+        x, labels = unpack(batch, stack.classes)
+        start = first_pre_activation(model, like(x, stack.weight), layer=layer or 1)
         measure.add(start, labels)
     if measure.count is None or not bool(measure.count.any()):
         raise InputError("the data loader gave no batch; pass one with at least one sample")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,10 +10,12 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from residua.errors import InputError
+from residua.errors import InputError, StackError
 from residua.stack import ResidualStack, find_stack
-from residua.streaming import stream
-from residua.tracing import trace
+from residua.streaming import class_labels, evaluating, stream
+from residua.tracing import Trace, trace
+
+Method = Literal["exact", "frozen norm", "gradient"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,14 +23,19 @@ class Attribution:
     """Logits as the sum of contributions: K x_0 of the input, K y_t of each layer, c of the bias.
 
     Attributes:
-        parts: "input", "layer 1"…"layer T", "bias".
+        parts: "input", "layer 1"…"layer T", "bias"; "remainder" in place of the bias with the method
+            "gradient".
         contributions: (part, sample, class); their sum over parts is the logits.
         logits: the model's output.
+        method: "exact" where the head is linear; "frozen norm" where a norm before it is held at its
+            scale for the true x_T, so that the sum is exact and each part's own effect on that scale is
+            left out; "gradient" see :func:`attribute_gradient`.
     """
 
     parts: tuple[str, ...]
     contributions: Float[Tensor, "part sample classes"]
     logits: Float[Tensor, "sample classes"]
+    method: Method
 
     def margins(self, labels: Int[Tensor, "sample"]) -> Float[Tensor, "state sample"]:
         """Return over depth t = 0…T by how much the true class leads the best other, bias included.
@@ -61,6 +68,7 @@ class Attribution:
                 "logits": (dims[1:], self.logits.numpy(force=True)),
             },
             coords={"part": list(self.parts), "class": names},
+            attrs={"method": self.method},
         )
 
 
@@ -70,27 +78,88 @@ def attribute(model: nn.Module, x: Float[Tensor, "sample ..."]) -> Attribution:
 
     The identity is checked on every call, to 1e-5 of the largest absolute logit in float32 and 1e-12
     in float64. A contribution says what a layer added to the logits in this forward pass, not what they
-    would be without it: later layers answer to it.
+    would be without it: later layers answer to it. With a LayerNorm or RMSNorm before the linear head
+    the norm's scale is frozen at the true x_T, and `method` says so.
 
     Args:
-        model: a model with a residual stack and a linear head.
+        model: a model with a residual stack and a head that is linear up to a norm.
         x: inputs, on the model's device.
 
     Raises:
         StackError: no residual stack was found, or the head is not applied to the last state itself,
             so that the identity does not hold.
+        InputError: the head is not linear; the batch is empty, or holds NaN or infinite values.
+    """
+    stack = find_stack(model)
+    readout = stack.readout
+    if readout.linear is None:
+        raise InputError(
+            f"the head {type(readout.module).__name__} is not linear, so logits are no sum over layers; "
+            "attribute_gradient(model, x) gives the first-order version, with what it leaves over"
+        )
+    found = trace(model, x)
+    K, c = readout.map()
+    steps = torch.cat([found.states[:1], found.residuals])
+    shares = (steps @ K.T) * readout.scale(found.states[-1])[:, None]
+    shares = torch.cat([shares, c.expand_as(found.logits)[None]])
+    method: Method = "exact" if readout.norm is None else "frozen norm"
+    return Attribution((*_layers(found.depth), "bias"), shares, found.logits, method)
+
+
+def attribute_gradient(model: nn.Module, x: Float[Tensor, "sample ..."]) -> Attribution:
+    """Return the first-order share of each layer in every logit, for any head: ∂logits/∂x_T · y_t.
+
+    The gradient is taken at the true x_T. What it leaves over, logits − ∂logits/∂x_T · x_T, is the last
+    part, "remainder": of a linear head its bias.
+
+    Args:
+        model: a model with a residual stack and any differentiable head.
+        x: inputs, on the model's device.
+
+    Raises:
+        StackError: no residual stack was found, or the head is not applied to the last state.
         InputError: the batch is empty, or holds NaN or infinite values.
     """
-    head = find_stack(model).head
-    found = trace(model, x)
-    steps = torch.cat([found.states[:1], found.residuals])
-    bias = head.bias if head.bias is not None else torch.zeros_like(found.logits[0])
-    shares = torch.cat([steps @ head.weight.T, bias.expand_as(found.logits)[None]])
-    return Attribution(_parts(found.depth), shares, found.logits)
+    head = find_stack(model).readout.module
+    with evaluating(model), torch.no_grad():
+        found = trace(model, x)
+        last = found.states[-1]
+        steps = torch.cat([found.states[:1], found.residuals])
+        shares = [torch.func.jvp(head, (last,), (step,))[1] for step in steps]
+    total = torch.stack(shares)
+    remainder = (found.logits - total.sum(0))[None]
+    parts = (*_layers(found.depth), "remainder")
+    return Attribution(parts, torch.cat([total, remainder]), found.logits, "gradient")
 
 
-def _parts(depth: int) -> tuple[str, ...]:
-    return ("input", *(f"layer {t}" for t in range(1, depth + 1)), "bias")
+@torch.no_grad()
+def divide(model: nn.Module, found: Trace, steady: Float[Tensor, "sample unit"]) -> Attribution:
+    """Return the logits as input, transient and steady parts: K x_0 + K Σ(y_t − y_∞) + T K y_∞ + c.
+
+    Args:
+        model: whose trace it is; its head must be linear.
+        found: the trace of a batch.
+        steady: y_∞, each sample's residual in the network run on until it has settled.
+
+    Raises:
+        StackError: the head is not one linear map.
+        InputError: `steady` has another shape than the residuals.
+    """
+    head = find_stack(model).readout.head
+    if steady.shape != found.residuals.shape[1:]:
+        raise InputError(
+            f"steady must be one residual a sample, of the shape "
+            f"{tuple(found.residuals.shape[1:])}, not {tuple(steady.shape)}"
+        )
+    resting = found.depth * steady
+    steps = torch.stack([found.states[0], found.residuals.sum(0) - resting, resting])
+    bias = head(torch.zeros_like(steady))
+    shares = torch.cat([steps @ head.weight.T, bias[None]])
+    return Attribution(("input", "transient", "steady", "bias"), shares, found.logits, "exact")
+
+
+def _layers(depth: int) -> tuple[str, ...]:
+    return ("input", *(f"layer {t}" for t in range(1, depth + 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +168,15 @@ class ClassAttribution:
 
     Attributes:
         parts: "input", "layer 1"…"layer T", "bias".
-        mean: (part, true class, class), float64.
+        mean: (part, true class, class), float64; NaN for an absent class.
         count: samples of each true class.
+        method: as in :class:`Attribution`.
     """
 
     parts: tuple[str, ...]
     mean: Float[np.ndarray, "part true classes"]
     count: Float[np.ndarray, "true"]
+    method: Method
 
     @property
     def own(self) -> Float[np.ndarray, "part true"]:
@@ -114,54 +185,102 @@ class ClassAttribution:
         true = np.einsum("pcc->pc", self.mean)
         return np.asarray(true - (self.mean.sum(2) - true) / (classes - 1))
 
+    @property
+    def overall(self) -> Float[np.ndarray, "part classes"]:
+        """The mean over all samples."""
+        present = self.count > 0
+        mean = np.einsum("t,ptc->pc", self.count[present], self.mean[:, present])
+        return np.asarray(mean / self.count.sum())
 
-class _Sums:
-    """Streams Σ K y_t by class."""
+
+class HeadStates:
+    """Streams scale·K x_t, t = 0…T, of every batch: what each state would give, without the bias.
+
+    :meth:`take` gets them, with the labels, once a batch is through.
+    """
 
     def __init__(self, stack: ResidualStack):
-        head = stack.head
-        self.classes, self.K = head.out_features, head.weight
-        zeros = torch.zeros(stack.depth + 1, self.classes, head.in_features, dtype=torch.float64)
-        self.sums = zeros.to(head.weight.device)
-        self.count = torch.zeros(self.classes, dtype=torch.float64, device=head.weight.device)
+        if stack.readout.linear is None:
+            raise InputError(
+                f"the head {type(stack.readout.module).__name__} is not linear, so logits are no sum "
+                "over layers; attribute_gradient(model, x) gives the first-order version of a batch"
+            )
+        self.stack, self.readout = stack, stack.readout
+        K, c = self.readout.map()
+        wide = torch.promote_types(K.dtype, torch.float32)
+        self.K, self.c = K.to(wide), c.to(wide)
+        self.count = torch.zeros(stack.classes, dtype=torch.float64, device=K.device)
 
     def begin(self, labels: Tensor | None) -> None:
-        if labels is None:
-            raise InputError("attribution by class needs labels; pass batches (x, labels)")
-        self.labels = labels
+        """Start a batch."""
+        self.labels = class_labels(labels, type(self).needs).to(self.K.device)
+        self.parts: list[Tensor] = []
+
+    needs = "attribution by class"
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
-        labels = self.labels.to(after.device)
+        """Project one state."""
         if t == 1:
-            self.sums[0].index_add_(0, labels, before.double())
-        self.sums[t].index_add_(0, labels, (after - before).double())
+            self.parts.append(before @ self.K.T)
+        self.parts.append(after @ self.K.T)
+        if t == self.stack.depth:
+            self.scale = self.readout.scale(after)[:, None]
 
     def end(self, logits: Tensor) -> None:
-        self.count += torch.bincount(self.labels.to(logits.device), minlength=self.classes)
+        """Hand the batch on, if its last state gives its logits.
+
+        Raises:
+            StackError: it does not.
+        """
+        states = torch.stack(self.parts) * self.scale
+        error, size = (states[-1] + self.c - logits).abs().max(), logits.abs().max()
+        tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(self.stack.weight.dtype, 0.05)
+        if not error <= tolerance * size:
+            raise StackError(
+                f"the layers' contributions add up to logits that are off by {error:.3g} (largest logit "
+                f"{size:.3g}); the head must be applied to the last state itself"
+            )
+        self.count += torch.bincount(self.labels, minlength=len(self.count))
+        self.take(states, self.labels)
+
+    def take(self, states: Tensor, labels: Tensor) -> None:
+        """Use one batch: states (T+1, sample, class)."""
+        raise NotImplementedError
+
+
+class _ClassSums(HeadStates):
+    """Sums the states' projections by class."""
+
+    def __init__(self, stack: ResidualStack):
+        super().__init__(stack)
+        shape = (stack.depth + 1, stack.classes, stack.classes)
+        self.sums = self.K.new_zeros(shape, dtype=torch.float64)
+
+    def take(self, states: Tensor, labels: Tensor) -> None:
+        self.sums.index_add_(1, labels, states.double())
+
+    def result(self) -> ClassAttribution:
+        states = self.sums / self.count[:, None]  # NaN for an absent class
+        steps = torch.cat([states[:1], states.diff(dim=0)])
+        bias = self.c.double().expand(1, *states.shape[1:])
+        mean = torch.cat([steps, bias]).numpy(force=True)
+        method: Method = "exact" if self.readout.norm is None else "frozen norm"
+        parts = (*_layers(self.stack.depth), "bias")
+        return ClassAttribution(parts, mean, self.count.numpy(force=True), method)
 
 
 def attribute_classes(model: nn.Module, batches: Iterable[Any]) -> ClassAttribution:
     """Stream a data set and return the mean contribution of each layer to every logit, by true class.
 
-    K is linear, so the mean of K y_t is K times the mean of y_t: nothing is stored by sample.
-
     Args:
-        model: a model with a residual stack and a linear head.
+        model: a model with a residual stack and a head that is linear up to a norm.
         batches: yields (x, labels).
 
     Raises:
-        StackError: no residual stack was found.
-        InputError: no batch came, or labels are missing or do not fit.
+        StackError: no residual stack was found, or the head is not applied to the last state.
+        InputError: no batch came, labels are missing or do not fit, or the head is not linear.
     """
     stack = find_stack(model)
-    sums = _Sums(stack)
+    sums = _ClassSums(stack)
     stream(stack, batches, sums)
-    present = sums.count.clamp(min=1)[:, None]
-    head = stack.head
-    shares = (sums.sums / present) @ head.weight.detach().double().T
-    bias = torch.zeros(sums.classes) if head.bias is None else head.bias.detach()
-    each = bias.double().to(shares).expand(1, sums.classes, sums.classes)
-    mean = torch.cat([shares, each])
-    return ClassAttribution(
-        _parts(stack.depth), mean.numpy(force=True), sums.count.numpy(force=True)
-    )
+    return sums.result()

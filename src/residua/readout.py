@@ -1,0 +1,104 @@
+"""What turns the last state into logits: a linear map, a norm and a linear map, or something else."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from residua.errors import StackError
+
+_NORMS = (nn.LayerNorm, nn.RMSNorm)
+_SILENT = (nn.Identity, nn.Dropout)  # change nothing in evaluation mode
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The head of a network, taken apart where it is linear up to a norm.
+
+    Attributes:
+        module: the head itself.
+        linear: its linear map K x + c, or None where it is something else.
+        norm: the LayerNorm or RMSNorm before that, or None.
+        classes: number of logits.
+    """
+
+    module: nn.Module
+    linear: nn.Linear | None
+    norm: nn.LayerNorm | nn.RMSNorm | None
+    classes: int
+
+    @property
+    def head(self) -> nn.Linear:
+        """The head where it is one linear map on the last state itself.
+
+        Raises:
+            StackError: it is not.
+        """
+        if self.linear is None or self.norm is not None:
+            raise StackError(
+                f"this needs a head that is one linear map K x + c, and the network's is "
+                f"{type(self.module).__name__}: {self.kind}"
+            )
+        return self.linear
+
+    @property
+    def kind(self) -> str:
+        """The head in words."""
+        if self.linear is None:
+            return "not linear"
+        return "linear" if self.norm is None else f"{type(self.norm).__name__}, then linear"
+
+    def map(self) -> tuple[Float[Tensor, "classes unit"], Float[Tensor, "classes"]]:
+        """Return K and c with logits = scale(x_T)·K x_T + c; a norm's weights and mean are in K.
+
+        Raises:
+            StackError: the head is not linear.
+        """
+        if self.linear is None:
+            raise StackError(f"the head {type(self.module).__name__} is not linear")
+        K = self.linear.weight.detach()
+        c = K.new_zeros(len(K)) if self.linear.bias is None else self.linear.bias.detach()
+        if self.norm is None:
+            return K, c
+        shift = getattr(self.norm, "bias", None)
+        if shift is not None:
+            c = c + K @ shift.detach()
+        if self.norm.weight is not None:
+            K = K * self.norm.weight.detach()
+        # Σ_i k_i (x_i − mean x) = Σ_i (k_i − mean k) x_i.
+        return (K - K.mean(1, keepdim=True) if isinstance(self.norm, nn.LayerNorm) else K), c
+
+    def scale(self, x: Float[Tensor, "batch unit"]) -> Float[Tensor, "batch"]:
+        """Return by what the norm multiplies a state: 1 over its deviation or size; 1 without a norm."""
+        if self.norm is None:
+            return x.new_ones(len(x))
+        eps = self.norm.eps if self.norm.eps is not None else torch.finfo(x.dtype).eps
+        if isinstance(self.norm, nn.LayerNorm):
+            return torch.rsqrt(x.var(1, correction=0) + eps)
+        return torch.rsqrt(x.square().mean(1) + eps)
+
+
+def readout(module: nn.Module) -> Readout:
+    """Take a head apart.
+
+    Raises:
+        StackError: it holds no linear map that tells the number of classes.
+    """
+    parts = list(module) if isinstance(module, nn.Sequential) else [module]
+    parts = [p for p in parts if not isinstance(p, _SILENT)]
+    inside = [m for m in module.modules() if isinstance(m, nn.Linear)]
+    if not inside:
+        raise StackError(
+            f"the head {type(module).__name__} holds no nn.Linear, so the number of classes cannot be "
+            "told; end it with one"
+        )
+    classes = inside[-1].out_features
+    match parts:
+        case [nn.Linear() as linear]:
+            return Readout(module, linear, None, classes)
+        case [nn.LayerNorm() | nn.RMSNorm() as norm, nn.Linear() as linear] if (
+            norm.normalized_shape == (linear.in_features,)
+        ):
+            return Readout(module, linear, norm, classes)
+    return Readout(module, None, None, classes)
