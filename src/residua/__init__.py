@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from residua.data import DataSplits, load_data, loader
     from residua.depth.adaptive import AdaptiveDepth
     from residua.depth.criteria import plan_depth
-    from residua.depth.curve import DepthCurve, depth_curve
+    from residua.depth.curve import DepthCurve, depth_curve, residual_probe
     from residua.depth.plan import DepthPlan
     from residua.depth.surgery import apply, cut
     from residua.dynamics.enumeration import enumerate_fixed_points
@@ -88,7 +88,7 @@ _HOME = {
     "sources": ("Split",),
     "depth.adaptive": ("AdaptiveDepth",),
     "depth.criteria": ("plan_depth",),
-    "depth.curve": ("DepthCurve", "depth_curve"),
+    "depth.curve": ("DepthCurve", "depth_curve", "residual_probe"),
     "depth.plan": ("DepthPlan",),
     "depth.surgery": ("apply", "cut"),
     "dynamics.enumeration": ("enumerate_fixed_points",),
@@ -253,6 +253,7 @@ __all__ = [
     "potential",
     "prolong",
     "residual_map",
+    "residual_probe",
     "response",
     "sampled_gains",
     "save",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from residua.errors import InputError
 from residua.stack import ResidualStack, find_stack
-from residua.streaming import stream
+from residua.streaming import Loss, class_labels, cross_entropy, stream
 
 Target = Literal["logits", "labels"]
+Of = Literal["states", "residuals"]
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2)
 
 
@@ -27,14 +28,14 @@ class AffineHead:
 
 @dataclass(frozen=True)
 class DepthCurve:
-    """Held-out loss and accuracy of the fitted head at each state t = 0…T.
+    """Held-out loss and accuracy of the fitted head at each state t = 0…T, or residual t = 1…T.
 
     Attributes:
-        target: "logits" (the old logits, a compensation; loss is the cross-entropy, in nats) or
-            "labels" (one-hot labels, a probe; loss is the squared error).
+        target: "logits" (the old logits, a compensation; loss is the cross-entropy, in nats, or the one
+            that was passed) or "labels" (one-hot labels, a probe; loss is the squared error).
         loss: mean over held-out samples.
         loss_error: standard error of that mean.
-        accuracy: share of held-out samples classified right.
+        accuracy: share of held-out samples classified right; NaN where targets are no classes.
         ridge: chosen for each state by held-out loss, relative to the mean variance of a unit.
         heads: the fitted heads.
         names: the module that made each layer, t = 1…T.
@@ -50,15 +51,15 @@ class DepthCurve:
 
 
 class NormalEquations:
-    """Streams Σ x xᵀ and Σ x zᵀ of every state, about the first batch's mean.
+    """Streams Σ x xᵀ and Σ x zᵀ of every state (or residual), about the first batch's mean.
 
     Products add up in the model's precision over at most 8,192 samples and in float64 beyond.
     """
 
     FLUSH = 8192
 
-    def __init__(self, stack: ResidualStack, target: Target):
-        self.target = target
+    def __init__(self, stack: ResidualStack, target: Target, of: Of = "states"):
+        self.target, self.of = target, of
         self.classes = stack.classes
         self.states: list[Tensor] = []
         self.origin: list[Tensor] = []
@@ -66,16 +67,12 @@ class NormalEquations:
 
     def begin(self, labels: Tensor | None) -> None:
         """Start a batch."""
-        if labels is None and self.target == "labels":
-            raise InputError("a depth curve with target='labels' needs batches (x, labels)")
-        self.labels = labels
+        self.labels = class_labels(labels, "a probe") if self.target == "labels" else labels
         self.states = []
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
         """Keep the state until the batch's logits are known."""
-        if t == 1:
-            self.states.append(before)
-        self.states.append(after)
+        self.states += _seen(self.of, t, before, after)
 
     def end(self, logits: Tensor) -> None:
         """Add the batch."""
@@ -146,8 +143,8 @@ def _add_gram(gram: Tensor, x: Tensor) -> None:
 class HeadEvaluation:
     """Streams the loss and accuracy of candidate heads [state][candidate]."""
 
-    def __init__(self, heads: Sequence[Sequence[AffineHead]], target: Target):
-        self.target = target
+    def __init__(self, heads: Sequence[Sequence[AffineHead]], loss: Loss, of: Of = "states"):
+        self.score, self.of = loss, of
         self.candidates = len(heads[0])
         self.weights = [torch.cat([h.weight for h in row]) for row in heads]
         self.biases = [torch.cat([h.bias for h in row]) for row in heads]
@@ -158,31 +155,29 @@ class HeadEvaluation:
         self.samples = 0
 
     def begin(self, labels: Tensor | None) -> None:
-        """Start a batch; its labels are needed."""
+        """Start a batch; its labels, or the targets of the loss, are needed."""
         if labels is None:
             raise InputError("held-out batches must be (x, labels)")
         self.labels = labels
+        self.next = 0
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
         """Evaluate the heads of one state."""
-        if t == 1:
-            self._evaluate(0, before)
-        self._evaluate(t, after)
+        for x in _seen(self.of, t, before, after):
+            self._evaluate(self.next, x)
+            self.next += 1
 
     def _evaluate(self, t: int, x: Tensor) -> None:
         weight, bias = self.weights[t].to(x), self.biases[t].to(x)
         logits = torch.addmm(bias, x, weight.T).reshape(len(x), self.candidates, -1)
         labels = self.labels.to(x.device)
-        if self.target == "labels":
-            one_hot = nn.functional.one_hot(labels, logits.shape[2])[:, None]
-            loss = (logits - one_hot).square().sum(2)  # (batch, candidates)
-        else:
-            repeated = labels[:, None].expand(-1, self.candidates)
-            loss = nn.functional.cross_entropy(logits.transpose(1, 2), repeated, reduction="none")
-        loss = loss.double()
+        loss = torch.stack([self.score(z, labels) for z in logits.unbind(1)], 1).double()
         self.loss[t] += loss.sum(0).cpu()
         self.square[t] += loss.square().sum(0).cpu()
-        self.right[t] += (logits.argmax(2) == labels[:, None]).sum(0).cpu()
+        if labels.is_floating_point():
+            self.right[t] = torch.nan
+        else:
+            self.right[t] += (logits.argmax(2) == labels[:, None]).sum(0).cpu()
 
     def end(self, logits: Tensor) -> None:
         """Count the batch's samples."""
@@ -212,6 +207,13 @@ class HeadEvaluation:
         return mean.numpy(), error.numpy(), right.numpy()
 
 
+def _seen(of: Of, t: int, before: Tensor, after: Tensor) -> list[Tensor]:
+    """Return what layer t shows: the state after it (of the first layer, before it too), or y_t."""
+    if of == "residuals":
+        return [after - before]
+    return [before, after] if t == 1 else [after]
+
+
 def depth_curve(
     model: nn.Module,
     fit_batches: Iterable[Any],
@@ -220,41 +222,93 @@ def depth_curve(
     score_batches: Iterable[Any] | None = None,
     target: str = "logits",
     ridges: Sequence[float] = RIDGES,
+    loss: Loss = cross_entropy,
 ) -> DepthCurve:
     """Fit a head on every state by ridge regression and evaluate it on held-out data.
 
     Args:
-        model: a model with a residual stack and a linear head.
+        model: a model with a residual stack.
         fit_batches: training batches (x, labels); labels are used for target="labels" only.
         held_out_batches: validation batches (x, labels); they choose the ridge. Never test data.
         score_batches: where loss and accuracy are taken once the ridge is chosen, test data for
             instance; default the held-out batches.
         target: "logits" fits the model's own logits, "labels" the one-hot labels.
         ridges: candidates, relative to the mean variance of a unit.
+        loss: (outputs, targets) → the loss of each sample, with target="logits"; default
+            cross-entropy, in nats. With another, targets need not be classes.
 
     Raises:
         StackError: no residual stack was found.
         InputError: no batch came, labels are missing where they are needed, or the states are not
             finite.
     """
-    stack = find_stack(model)
     known = _known(target)
+    scored = loss if known == "logits" else squared_error
+    batches = (fit_batches, held_out_batches, score_batches)
+    return _curve(find_stack(model), batches, _Fit(known, "states", tuple(ridges), scored))
+
+
+def residual_probe(
+    model: nn.Module,
+    fit_batches: Iterable[Any],
+    held_out_batches: Iterable[Any],
+    *,
+    score_batches: Iterable[Any] | None = None,
+    ridges: Sequence[float] = RIDGES,
+) -> DepthCurve:
+    """Fit a linear probe of the labels on every residual y_t, t = 1…T, as on states the depth curve.
+
+    Arguments, data and errors are those of `depth_curve(…, target="labels")`.
+    """
+    batches = (fit_batches, held_out_batches, score_batches)
+    fit = _Fit("labels", "residuals", tuple(ridges), squared_error)
+    return _curve(find_stack(model), batches, fit)
+
+
+def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the squared distance of each sample's outputs to its label one-hot.
+
+    Raises:
+        InputError: the targets are no classes.
+    """
+    where = class_labels(labels, "a probe")
+    return (outputs - nn.functional.one_hot(where, outputs.shape[1])).square().sum(1)
+
+
+class _Fit(NamedTuple):
+    """What is fitted on what, and how it is scored."""
+
+    target: Target
+    of: Of
+    ridges: tuple[float, ...]
+    loss: Loss
+
+
+def _curve(
+    stack: ResidualStack,
+    batches: tuple[Iterable[Any], Iterable[Any], Iterable[Any] | None],
+    fit: _Fit,
+) -> DepthCurve:
+    ridges = fit.ridges
     if not len(ridges) or not min(ridges) > 0:
-        raise InputError(f"ridges must be positive numbers, at least one, not {tuple(ridges)}")
-    equations = NormalEquations(stack, known)
+        raise InputError(f"ridges must be positive numbers, at least one, not {ridges}")
+    fit_batches, held_out_batches, score_batches = batches
+    equations = NormalEquations(stack, fit.target, fit.of)
     stream(stack, fit_batches, equations)
     heads = equations.solve(ridges)
-    chosen = HeadEvaluation(heads, known)
+    chosen = HeadEvaluation(heads, fit.loss, fit.of)
     stream(stack, held_out_batches, chosen)
     best = chosen.best()
     kept = tuple(row[b] for row, b in zip(heads, best, strict=True))
     if score_batches is None:
         scored, column = chosen, best
     else:
-        scored, column = HeadEvaluation([[head] for head in kept], known), [0] * len(kept)
+        scored = HeadEvaluation([[head] for head in kept], fit.loss, fit.of)
+        column = [0] * len(kept)
         stream(stack, score_batches, scored)
     mean, error, accuracy = scored.figures(column)
-    return DepthCurve(known, mean, error, accuracy, np.asarray(ridges)[best], kept, stack.names)
+    ridge = np.asarray(ridges)[best]
+    return DepthCurve(fit.target, mean, error, accuracy, ridge, kept, stack.names)
 
 
 def _known(target: str) -> Target:
