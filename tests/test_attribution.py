@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import residua as rs
+from problems import identity_chain
 from residua.transients.attribution import attribute, attribute_classes
 
 
@@ -18,15 +19,6 @@ def test_contributions_add_up_to_the_logits(net, dtype, tolerance):
     assert error <= tolerance * found.logits.abs().max()
     data = found.to_dataset("abcd")
     assert data.contribution.sel(part="bias", **{"class": "c"})[0] == model.head.bias[2]
-
-
-def identity_chain():
-    """Every layer adds nothing: ReLU of a bias of −1 and no weights."""
-    net = rs.ResNet(3, 3, 2, depth=5, activation="relu").double()
-    with torch.no_grad():
-        net.block(0).linear.weight.zero_()
-        net.block(0).linear.bias.fill_(-1)
-    return net
 
 
 def test_a_chain_that_adds_nothing_contributes_nothing():
@@ -69,5 +61,5 @@ def test_means_by_class_are_the_means_of_the_samples():
         np.testing.assert_allclose(found.mean[:, c], each[:, labels == c].mean(1), atol=1e-12)
     own = found.mean[:, 1, 1] - (found.mean[:, 1, 0] + found.mean[:, 1, 2]) / 2
     np.testing.assert_allclose(found.own[:, 1], own)
-    with pytest.raises(rs.InputError, match=r"needs labels; pass batches \(x, labels\)"):
+    with pytest.raises(rs.InputError, match=r"by class needs the class of each sample; pass"):
         attribute_classes(net, [x])

@@ -4,10 +4,9 @@ Test data takes no part in anything here. The test split is the same for all see
 training and validation data anew from the rest, weights and batches. The search has a seed of its own.
 """
 
-import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -78,7 +77,9 @@ class Task:
 
 
 def _cells(weights: tuple[Weights, ...], depths: tuple[int, ...]) -> tuple[Cell, ...]:
-    return tuple(Cell(w, t, s) for t in depths for w in weights for s in (0.0, NOISE))
+    """Return all cells; one layer is the same with shared and with variable weights."""
+    kinds = [(w, t) for t in depths for w in (weights if t > 1 else weights[:1])]
+    return tuple(Cell(w, t, s) for w, t in kinds for s in (0.0, NOISE))
 
 
 NOISE = 0.5
@@ -92,12 +93,11 @@ TASKS = {
     "mnist": Task(
         "mnist",
         800,
-        _cells(("variable",), (3, 15)),
+        _cells(("variable",), (3, 7)),
         TrainConfig(epochs=5, label_smoothing=0.0, accelerator="cpu", precision="bf16-mixed"),
         12_000,
     ),
 }
-Advance = Callable[[float], None]
 
 
 def data_for(task: Task, seed: int, data_dir: str | None = None) -> DataSplits:
@@ -119,7 +119,7 @@ def search(task: Task, cell: Cell, net: Net, data: DataSplits, folder: Path) -> 
     for k, setting in enumerate(SETTINGS):
         path = folder / f"search-{cell.name}-{net}-{k}.json"
         if not path.exists():
-            made = train(task, cell, (net, setting, SEARCH_SEED), smaller, folder / "now")
+            made = train(task, cell, (net, setting, SEARCH_SEED), smaller, folder)
             write_json(path, asdict(setting) | made[1])
         tried.append(read_json(path))
     return {"settings": sorted(tried, key=lambda s: (s["val_error"], s["val_loss"]))}
@@ -137,7 +137,7 @@ def trained(
         best = search(task, cell, net, data_for(task, SEARCH_SEED, data_dir), folder)["settings"][0]
         setting = Setting(best["lr"], best["gain"], best["bias"])
         data = data_for(task, seed, data_dir)
-        made, figures = train(task, cell, (net, setting, seed), data, folder / "now")
+        made, figures = train(task, cell, (net, setting, seed), data, folder)
         path.with_suffix(".safetensors").unlink(missing_ok=True)
         save(made, path.with_suffix(".safetensors"))
         write_json(path.with_suffix(".json"), asdict(setting) | figures)
@@ -155,14 +155,13 @@ def train(
     )
     initialise(made, setting)
     config = replace(task.train, lr=setting.lr, input_noise=cell.input_noise, seed=seed)
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        fit(made, data, config, folder, progress=False)
-    except InputError as error:
-        if "diverged" not in str(error):
-            raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as work:
+        try:
+            fit(made, data, config, Path(work), progress=False)
+        except InputError as error:
+            if "diverged" not in str(error):
+                raise
     figures = {
         "val_error": 100 * (1 - evaluate(made, data.val)),
         "val_loss": _loss(made, data.val),

@@ -262,7 +262,7 @@ class _ClassSums(HeadStates):
     def result(self) -> ClassAttribution:
         states = self.sums / self.count[:, None]  # NaN for an absent class
         steps = torch.cat([states[:1], states.diff(dim=0)])
-        bias = self.c.double().expand(1, *states.shape[1:])
+        bias = self.c.double().expand_as(states[:1]) + 0 * states[:1]
         mean = torch.cat([steps, bias]).numpy(force=True)
         method: Method = "exact" if self.readout.norm is None else "frozen norm"
         parts = (*_layers(self.stack.depth), "bias")
