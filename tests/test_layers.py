@@ -18,7 +18,7 @@ ORDER = [
     {"dynamics", "transients"},
     {"depth"},
     {"progress", "folder"},
-    {"training"},
+    {"training", "analysis"},
     {"runs"},
     {"map_source"},
     {"report"},

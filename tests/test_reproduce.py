@@ -10,6 +10,7 @@ import xarray as xr
 import residua as rs
 from problems import TWO_UNITS
 from residua import runs
+from residua.data import balanced
 from residua.dynamics.residual_map import residual_map
 from residua.errors import InputError
 from residua.studies import e1, e3
@@ -82,7 +83,7 @@ def test_e3_measures_what_the_parts_measure(run):
     assert sum(done) == pytest.approx(1)
     s, arrays = found.summary, found.arrays
     data = runs.data_of(run)
-    chosen = e3.balanced(data.test, 150)
+    chosen = balanced(data.test, 150)
     assert chosen.y.bincount().tolist() == [15] * 10
     y = residual_map(run.net).trajectory(rs.first_pre_activation(run.net, chosen.x), 60)[-1]
     assert s["at_zero"] == pytest.approx(float((y < 0.01).double().mean()))

@@ -19,6 +19,7 @@ from residua.terminal import (
     print_experiment,
     print_portrait,
     print_table,
+    print_tables,
 )
 
 app = typer.Typer(
@@ -138,27 +139,31 @@ def inspect(
     ] = None,
     data_dir: DataDir = None,
     threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Show layer by layer what the residuals of a finished run do.
+    """Show layer by layer what the residuals of a finished run do, and what perturbations cost.
 
     [dim]Example: residua inspect runs/digits --split test[/dim]
     """
     from residua import folder, runs
-    from residua.report.figures import layer_rows
+    from residua.progress import share_bar
+    from residua.report.run_tables import run_tables
 
     set_up(threads)
     if out_dir is not None:
         folder.refuse_existing(out_dir)
     found = runs.read(run)
-    fresh = runs.inspect(found, split, data, str(data_dir) if data_dir else None)
     if out_dir is not None:
         folder.make_folder(out_dir)
-    header, rows = layer_rows(fresh)
+    where = str(data_dir) if data_dir else None
+    with share_bar("probes, perturbations, noise", disable=quiet or as_json) as advance:
+        fresh = runs.inspect(found, split, data, where, advance)
+    tables = run_tables(f"{found.summary['data']}, {split} split", fresh)
     if as_json:
-        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows]))
+        print(json.dumps({name: table.records() for name, table in tables.items()}))
     else:
-        print_table(f"{found.summary['data']}, {split} split", header, rows)
+        print_tables(tables.values())
     if out_dir is not None:
         runs.write_analysis(fresh, out_dir / "analysis.nc")
         write_report(out_dir, f"residua: {run.name}", {run.name: (found.summary, fresh)})
@@ -183,7 +188,7 @@ def demo(
     [dim]Example: residua demo --out demo[/dim]
     """
     from residua import folder, runs
-    from residua.report.figures import layer_rows
+    from residua.report.run_tables import layer_rows
     from residua.training import TrainConfig
 
     set_up(threads)

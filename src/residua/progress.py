@@ -1,5 +1,8 @@
 """One line that shows how far a piece of work is and how long it will take yet."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -19,6 +22,13 @@ def work_bar(*, disable: bool = False) -> Progress:
         transient=True,
         disable=disable,
     )
+
+
+@contextmanager
+def share_bar(text: str, *, disable: bool = False) -> Iterator[Callable[[float], None]]:
+    """Show a bar; what is given moves it on by a share of the whole."""
+    with work_bar(disable=disable) as bar:
+        yield partial(bar.advance, bar.add_task(text, total=1))
 
 
 class TrainingBar(Callback):

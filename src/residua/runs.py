@@ -3,29 +3,24 @@
 import os
 import shlex
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 import xarray as xr
 from lightning.pytorch.callbacks import Timer
-from torch import nn
 
+from residua.analysis import Advance, analyse, perturb
 from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
-from residua.data import NAMES, DataSplits, Scale, load_data, loader
+from residua.data import NAMES, DataSplits, Scale, load_data
 from residua.depth.adaptive import AdaptiveDepth
-from residua.depth.curve import depth_curve
 from residua.errors import InputError, StoppedError
 from residua.folder import locked, make_folder, merge_logs, read_json, refuse_existing, write_json
 from residua.nets import MLP, ResNet
 from residua.provenance import machine, versions
 from residua.sources import DATA_DIR_VARIABLE, HUB
-from residua.statistics import accumulate
 from residua.store import NetConfig, build, load, save
 from residua.training import TrainConfig, evaluate, fit, make_trainer
-
-_FIT_SAMPLES = 8192
 
 
 @dataclass(frozen=True)
@@ -234,28 +229,6 @@ def _build(config: RunConfig, data: DataSplits) -> ResNet | MLP:
     )
 
 
-def analyse(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
-    """Return the statistics of a network on a split, and its depth curve there.
-
-    The heads of the depth curve are fitted on the first 8,192 training samples, their ridge is chosen
-    on the validation split.
-    """
-    shown = loader(getattr(data, split), 500)
-    curve = depth_curve(
-        net,
-        islice(loader(data.train, 512), _FIT_SAMPLES // 512),
-        loader(data.val, 500),
-        score_batches=shown,
-    )
-    found = accumulate(net, shown).to_dataset(data.classes)
-    return found.assign(
-        curve_loss=("state", curve.loss),
-        curve_loss_error=("state", curve.loss_error),
-        curve_accuracy=("state", curve.accuracy),
-        curve_ridge=("state", curve.ridge),
-    ).assign_attrs(split=split)
-
-
 def data_of(run: Run, data: str | None = None, data_dir: str | None = None) -> DataSplits:
     """Return the data that a finished run was trained on, or other data scaled as these were.
 
@@ -278,14 +251,23 @@ def data_of(run: Run, data: str | None = None, data_dir: str | None = None) -> D
     return found
 
 
-def inspect(run: Run, split: SplitName, data: str | None, data_dir: str | None) -> xr.Dataset:
-    """Return the measures of a finished run on a split of its data set, or of another.
+def inspect(
+    run: Run,
+    split: SplitName,
+    data: str | None,
+    data_dir: str | None,
+    advance: Advance = lambda share: None,
+) -> xr.Dataset:
+    """Return all measures of a finished run on a split of its data set, or of another.
 
     Raises:
         InputError: as :func:`data_of`.
     """
-    fresh = analyse(run.net, data_of(run, data, data_dir), split)
-    return fresh.assign(depth_after_epoch=run.analysis["depth_after_epoch"])
+    found = data_of(run, data, data_dir)
+    fresh = analyse(run.net, found, split)
+    more = perturb(run.net, found, split, advance)
+    history = run.analysis["depth_after_epoch"]
+    return fresh.assign(more).assign_attrs(more.attrs).assign(depth_after_epoch=history)
 
 
 def write_analysis(analysis: xr.Dataset, path: Path) -> None:

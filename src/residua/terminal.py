@@ -1,5 +1,6 @@
 """What the command line shows: tables and sentences made of results; it computes nothing."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -57,11 +58,16 @@ def print_portrait(found: Any, near: Any) -> None:
         out.print(f"after {len(found.path)} layers: ({shown}{', …' if pairs.units > 6 else ''})")
 
 
+def print_tables(tables: Iterable[Any]) -> None:
+    """Print tables, each with its note."""
+    for title, header, rows, note in tables:
+        print_table(title, header, rows)
+        if note:
+            out.print(note)
+
+
 def print_experiment(name: str, found: dict[str, Any]) -> None:
     """Print what an experiment gave for each seed or run, beside the paper."""
     from residua.report.tables import experiment_tables
 
-    for title, header, rows, note in experiment_tables(name, found):
-        print_table(title, header, rows)
-        if note:
-            out.print(note)
+    print_tables(experiment_tables(name, found))

@@ -1,7 +1,5 @@
 """Plotly figures of an analysis, each with a caption that gives its definition."""
 
-from typing import Any
-
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
@@ -10,7 +8,7 @@ import xarray as xr
 COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A800",
 )  # fmt: skip
-_DASHES = ("solid", "dash", "dot")
+DASHES = ("solid", "dash", "dot")
 MARKS = ("circle", "x", "diamond")
 
 
@@ -75,7 +73,7 @@ def _classes(analysis: xr.Dataset, name: str, title: str) -> go.Figure:
     figure = go.Figure()
     values = analysis[name].mean("unit")
     for i, label in enumerate(analysis["class"].values):
-        style = {"color": COLOURS[i % 8], "dash": _DASHES[i // 8 % 3]}
+        style = {"color": COLOURS[i % 8], "dash": DASHES[i // 8 % 3]}
         figure.add_scatter(
             x=analysis["layer"].values,
             y=values.isel({"class": i}).values,
@@ -113,28 +111,3 @@ def _curve(analysis: xr.Dataset) -> go.Figure:
         mode="lines+markers",
     )
     return layout(figure, "state t", "held-out loss (nats)", log=True)
-
-
-def layer_rows(analysis: xr.Dataset) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the per-layer table that the terminal shows."""
-    header = ["layer", "mean |y|", "settle", "spread", "loss", "accuracy"]
-
-    def at(name: str, t: int, pattern: str = "{:.4f}") -> str:
-        dim = "state" if name.startswith("curve") else "layer"
-        if t == 0 and dim == "layer":
-            return ""
-        value: Any = analysis[name].sel({dim: t}).item()
-        return "" if np.isnan(value) else pattern.format(value)
-
-    rows = [
-        [
-            "input" if t == 0 else str(t),
-            at("magnitude", t),
-            at("settle_distance", t),
-            at("spread", t),
-            at("curve_loss", t),
-            at("curve_accuracy", t, "{:.2%}"),
-        ]
-        for t in analysis["state"].values.tolist()
-    ]
-    return header, rows

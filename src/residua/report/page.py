@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from residua.errors import MissingExtraError
-from residua.report import figures
+from residua.report import figures, transient_figures
 from residua.report.tables import Table
 
 _PAGE = """<!doctype html>
@@ -62,7 +62,10 @@ def write_page(
                 f"<p>After epoch {decision['epoch']}: {decision['depth_before']} → "
                 f"{decision['depth_after']} layers: {html.escape(decision['reason'])}.</p>"
             )
-        parts += [_figure(f, caption) for f, caption in figures.all_figures(analysis)]
+        drawn = figures.all_figures(analysis)
+        drawn += transient_figures.streamed_figures(analysis)
+        drawn += transient_figures.perturbed_figures(analysis)
+        parts += [_figure(f, caption) for f, caption in drawn]
     first = next(iter(runs.values()))[0]
     analyses = [analysis for _, analysis in runs.values()]
     path.write_text(

@@ -11,6 +11,10 @@ class Table(NamedTuple):
     rows: list[list[str]]
     note: str = ""
 
+    def records(self) -> list[dict[str, str]]:
+        """Return a row as named cells."""
+        return [dict(zip(self.header, row, strict=True)) for row in self.rows]
+
 
 def experiment_tables(name: str, found: dict[str, Any]) -> list[Table]:
     """Return what an experiment gave for each seed or run, beside the paper."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from residua import runs
-from residua.data import DataSplits, loader
+from residua.data import DataSplits, balanced, loader
 from residua.dynamics.fixed_points import FixedPoints
 from residua.dynamics.linearised import Linearised, linearise
 from residua.dynamics.prolonged import SATURATED, Prolonged, prolong
@@ -21,7 +21,6 @@ from residua.dynamics.search import SearchConfig, find_fixed_points
 from residua.errors import InputError
 from residua.nets import ResNet
 from residua.provenance import machine, versions
-from residua.sources import Split
 from residua.studies.c5 import features
 from residua.studies.jobs import WORK, repeat, training
 from residua.studies.mnist import CONFIGS
@@ -168,16 +167,6 @@ def _at_point(here: Linearised, c: int) -> dict[str, Any]:
         "map_outside": int(here.map_outside[c]),
         "map_radius": float(here.radius[c]),
     }
-
-
-def balanced(split: Split, samples: int) -> Split:
-    """Return so many samples, the first of each class, then the second of each, and so on."""
-    y = split.y.numpy()
-    rank = np.empty_like(y)
-    for c in np.unique(y):
-        rank[y == c] = np.arange((y == c).sum())
-    chosen = torch.from_numpy(np.lexsort((y, rank))[:samples].copy())
-    return Split(split.x[chosen], split.y[chosen])
 
 
 def single_samples(residuals: ResidualMap, z: Tensor, labels: Tensor) -> dict[str, Any]:

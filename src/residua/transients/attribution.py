@@ -196,8 +196,10 @@ class ClassAttribution:
 class HeadStates:
     """Streams scale·K x_t, t = 0…T, of every batch: what each state would give, without the bias.
 
-    :meth:`take` gets them, with the labels, once a batch is through.
+    Sums them by class; a subclass gets every batch by :meth:`take`.
     """
+
+    needs = "attribution by class"
 
     def __init__(self, stack: ResidualStack):
         if stack.readout.linear is None:
@@ -210,13 +212,14 @@ class HeadStates:
         wide = torch.promote_types(K.dtype, torch.float32)
         self.K, self.c = K.to(wide), c.to(wide)
         self.count = torch.zeros(stack.classes, dtype=torch.float64, device=K.device)
+        self.sums = torch.zeros(
+            stack.depth + 1, stack.classes, stack.classes, dtype=torch.float64, device=K.device
+        )
 
     def begin(self, labels: Tensor | None) -> None:
         """Start a batch."""
-        self.labels = class_labels(labels, type(self).needs).to(self.K.device)
+        self.labels = class_labels(labels, self.needs).to(self.K.device)
         self.parts: list[Tensor] = []
-
-    needs = "attribution by class"
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
         """Project one state."""
@@ -227,7 +230,7 @@ class HeadStates:
             self.scale = self.readout.scale(after)[:, None]
 
     def end(self, logits: Tensor) -> None:
-        """Hand the batch on, if its last state gives its logits.
+        """Sum up the batch, if its last state gives its logits.
 
         Raises:
             StackError: it does not.
@@ -241,25 +244,14 @@ class HeadStates:
                 f"{size:.3g}); the head must be applied to the last state itself"
             )
         self.count += torch.bincount(self.labels, minlength=len(self.count))
+        self.sums.index_add_(1, self.labels, states.double())
         self.take(states, self.labels)
 
     def take(self, states: Tensor, labels: Tensor) -> None:
-        """Use one batch: states (T+1, sample, class)."""
-        raise NotImplementedError
+        """Use one batch: states (T+1, sample, class). Here nothing more."""
 
-
-class _ClassSums(HeadStates):
-    """Sums the states' projections by class."""
-
-    def __init__(self, stack: ResidualStack):
-        super().__init__(stack)
-        shape = (stack.depth + 1, stack.classes, stack.classes)
-        self.sums = self.K.new_zeros(shape, dtype=torch.float64)
-
-    def take(self, states: Tensor, labels: Tensor) -> None:
-        self.sums.index_add_(1, labels, states.double())
-
-    def result(self) -> ClassAttribution:
+    def attribution(self) -> ClassAttribution:
+        """Return the mean contributions of all batches so far."""
         states = self.sums / self.count[:, None]  # NaN for an absent class
         steps = torch.cat([states[:1], states.diff(dim=0)])
         bias = self.c.double().expand_as(states[:1]) + 0 * states[:1]
@@ -281,6 +273,6 @@ def attribute_classes(model: nn.Module, batches: Iterable[Any]) -> ClassAttribut
         InputError: no batch came, labels are missing or do not fit, or the head is not linear.
     """
     stack = find_stack(model)
-    sums = _ClassSums(stack)
+    sums = HeadStates(stack)
     stream(stack, batches, sums)
-    return sums.result()
+    return sums.attribution()

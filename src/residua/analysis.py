@@ -1,0 +1,135 @@
+"""The measures of a network on a split of its data, as labelled arrays."""
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from torch import nn
+
+from residua.choices import SplitName
+from residua.data import DataSplits, balanced, loader
+from residua.depth.curve import depth_curve, residual_probe
+from residua.transients.attribution import attribute_classes
+from residua.transients.noise import Kind, NoiseConfig, noise
+from residua.transients.perturbation import gains, lesions
+from residua.transients.streamed import measures
+
+Advance = Callable[[float], None]
+FIT_SAMPLES = 8192
+# Samples on which the network is perturbed, and of those, on which whole Jacobians are made.
+SAMPLES, FEW = 1000, 5
+SIGMAS = (0.1, 0.2, 0.5, 1.0)
+SHARES = (0.05, 0.1, 0.2, 0.4)
+NOISES: dict[Kind, tuple[float, ...]] = {
+    "gaussian": SIGMAS,
+    "uniform": SIGMAS,
+    "layers": SIGMAS,
+    "gradient-sign": SIGMAS,
+    "salt-and-pepper": SHARES,
+    "occlusion": SHARES,
+}
+
+
+def analyse(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
+    """Return the measures that one pass over a split gives, and the depth curve there.
+
+    The heads of the depth curve are fitted on the first 8,192 training samples, their ridge is chosen
+    on the validation split. Windows of layers have the other parts at 0, or at their mean over the same
+    training samples.
+    """
+    shown = loader(getattr(data, split), 500)
+    curve = depth_curve(
+        net,
+        _fit_batches(data),
+        loader(data.val, 500),
+        score_batches=None if split == "val" else shown,
+    )
+    found = measures(net, shown, means=attribute_classes(net, _fit_batches(data)))
+    return (
+        found.to_dataset(list(data.classes))
+        .assign(
+            curve_loss=("state", curve.loss),
+            curve_loss_error=("state", curve.loss_error),
+            curve_accuracy=("state", curve.accuracy),
+            curve_ridge=("state", curve.ridge),
+        )
+        .assign_attrs(split=split)
+    )
+
+
+def _fit_batches(data: DataSplits) -> Iterable[Any]:
+    return islice(loader(data.train, 512), FIT_SAMPLES // 512)
+
+
+def perturb(
+    net: nn.Module, data: DataSplits, split: SplitName, advance: Advance = lambda share: None
+) -> xr.Dataset:
+    """Return probes of states and residuals, and what perturbations and noise do on a split.
+
+    Probes are fitted on the first 8,192 training samples, their ridge is chosen on the validation split.
+    Lesions and noise take up to 1,000 samples of the split, balanced over classes, Jacobians 5.
+
+    Args:
+        net: a network with a residual stack.
+        data: its data.
+        split: where measures are taken.
+        advance: called with the share of the work done since it was called before.
+    """
+    shown = loader(getattr(data, split), 500)
+    scored = None if split == "val" else shown
+    some = balanced(getattr(data, split), SAMPLES)
+    batches = list(loader(some, 500))
+    probes = {}
+    for name, probe in (("", _state_probe), ("residual_", residual_probe)):
+        curve = probe(net, _fit_batches(data), loader(data.val, 500), score_batches=scored)
+        probes[f"{name}probe_accuracy"] = ("layer" if name else "state", curve.accuracy)
+        advance(0.2)
+    gain = gains(net, some.x[:FEW])
+    advance(0.2)
+    without = lesions(net, batches)
+    advance(0.1)
+    levels = []
+    for kind, strengths in NOISES.items():
+        levels.append(noise(net, batches, NoiseConfig(kind, strengths)))
+        advance(0.3 / len(NOISES))
+    by_level = ("noise", "level")
+    return xr.Dataset(
+        probes
+        | {
+            name: ("state", np.median(getattr(gain, of), 1))
+            for name, of in (
+                ("gain", "state"),
+                ("gain_rms", "state_rms"),
+                ("logit_gain", "logits"),
+                ("flip_distance", "distance"),
+            )
+        }
+        | {
+            "lesion_loss": ("layer", without.more),
+            "lesion_loss_error": ("layer", without.more_error),
+            "lesion_accuracy": ("layer", without.accuracy),
+            "noise_strength": (by_level, [n.config.strengths for n in levels]),
+            "noise_accuracy": (by_level, np.stack([_known(n.accuracy) for n in levels])),
+            "noise_accuracy_error": (
+                by_level,
+                np.stack([_known(n.accuracy_error) for n in levels]),
+            ),
+            "signal_to_noise": (
+                (*by_level, "state"),
+                np.stack([n.signal_to_noise for n in levels]),
+            ),
+        },
+        coords={"noise": list(NOISES)},
+        attrs={"perturbed_samples": len(some), "jacobian_samples": min(FEW, len(some))},
+    )
+
+
+def _state_probe(*args: Any, **options: Any) -> Any:
+    return depth_curve(*args, target="labels", **options)
+
+
+def _known(values: Any) -> np.ndarray:
+    assert values is not None  # batches of a split have labels
+    return np.asarray(values)
