@@ -18,8 +18,8 @@ _TRANSIENTS = (
 )
 _PERTURBATIONS = (
     "probe: accuracy of a linear probe of the state and of y_t; gain: worst growth of a small "
-    "perturbation of the state up to the last; lesion: loss added without the layer (nats); S/N: signal to Gaussian "
-    "noise of σ = 1."
+    "perturbation of the state up to the last; lesion: loss added without the layer (nats); S/N: signal "
+    "to Gaussian noise of σ = 1."
 )
 _NOISE = (
     "strength: accuracy. Strength: standard deviation (layers: after every layer), largest change "

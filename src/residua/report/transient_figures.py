@@ -198,7 +198,7 @@ def _windows(found: xr.Dataset) -> go.Figure:
         figure.add_trace(heat, 1, k)
     figure.update_xaxes(title="to state", type="category")
     figure.update_yaxes(title="from state", type="category")
-    figure.update_layout(template="plotly_white", height=420, margin={"t": 40, "b": 50})
+    figure.update_layout(template="plotly_white", height=440, margin={"t": 70, "b": 50})
     return figure
 
 
@@ -210,8 +210,9 @@ def _windows_caption(mean: bool) -> str:
         else ""
     )
     return (
-        "Accuracy of the network's head from some layers alone: K(x_b − x_a) + c, from a to b. First "
-        "row: all up to b, its first cell the input alone; last column's last cell: the last residual alone."
+        "Accuracy of the network's head from some layers alone: K(x_b − x_a) + c, from a to b. Lowest "
+        "row: all up to b, its first cell the input alone; the cell at the top right: the last residual "
+        "alone."
         f"{filled}"
     )
 
@@ -246,7 +247,7 @@ def _sensitive(found: xr.Dataset, name: str, axis: str) -> go.Figure:
             **where,
         )
     figure.update_layout(
-        template="plotly_white", height=200 * rows + 60, margin={"t": 40, "b": 40, "l": 40, "r": 20}
+        template="plotly_white", height=200 * rows + 90, margin={"t": 70, "b": 40, "l": 40, "r": 20}
     )
     figure.update_xaxes(title={"text": f"{axis} t"}, row=rows)
     return figure
