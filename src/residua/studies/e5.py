@@ -1,0 +1,132 @@
+"""E5 and C7: the most sensitive unit of every class over depth, and what decides the class.
+
+Criterion of E5, written before the results: in how many of the classes the unit with the largest weight has
+its largest mean x_T in its own class; the paper reports 9 of 10. Chance is one in as many as there are
+classes.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from residua import runs
+from residua.data import DataSplits, load_data, loader
+from residua.nets import MLP, ResNet
+from residua.provenance import machine, versions
+from residua.studies import c7
+from residua.studies.circles import fitted_start
+from residua.studies.digits import CONFIGS as DIGITS
+from residua.studies.jobs import WORK, repeat, training
+from residua.studies.mnist import CONFIGS as MNIST
+from residua.studies.reproduction import Reproduction
+from residua.training import evaluate
+from residua.transients.attribution import attribute_classes
+from residua.transients.streamed import Measures, measures
+
+PAPER = {"own_largest": "9 of 10 classes"}
+MEANS = 8192
+Advance = Callable[[float], None]
+
+
+def reproduce(
+    run: runs.Run, *, data_dir: str | None = None, advance: Advance = lambda share: None
+) -> Reproduction:
+    """Look at the most sensitive units of a finished run over its test samples, and at what decides.
+
+    Args:
+        run: of any network.
+        data_dir: folder of local parquet data sets.
+        advance: called with the share of the work done since it was called before.
+    """
+    return measured(
+        run.net,
+        runs.data_of(run, None, data_dir),
+        named(run),
+        seed=run.config.train.seed,
+        advance=advance,
+    )
+
+
+def named(run: runs.Run) -> dict[str, Any]:
+    """Return what a result says of the run that it is of."""
+    return {"run": run.folder.name, "data": run.summary["data"]}
+
+
+def measured(
+    net: ResNet | MLP,
+    data: DataSplits,
+    of: dict[str, Any],
+    *,
+    seed: int,
+    advance: Advance = lambda share: None,
+) -> Reproduction:
+    """Return E5 and C7 of a network; `of` is added to the summary."""
+    net.eval()
+    found = one_pass(net, data)
+    advance(0.5)
+    decided = found.decisions
+    assert found.units is not None  # these networks have a linear head
+    rests = _rests(net, data)
+    advance(0.3)
+    own = found.attribution.own
+    summary = of | {
+        "seed": seed,
+        "test_error": 100 * (1 - evaluate(net, data.test)),
+        "classes": list(data.classes),
+        "samples": int(decided.count.sum()),
+        "units": list(found.units.unit),
+        "own_largest": list(found.units.own_largest),
+        "settled": rests,
+        "windows": c7.windows(decided),
+        "parts": c7.parts(net, data) if rests and isinstance(net, ResNet) else None,
+        "median_layer": decided.median_layer,
+        "own_contribution": own.mean(1).round(6).tolist(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    advance(0.2)
+    return Reproduction(summary, found.to_dataset(list(data.classes)))
+
+
+def one_pass(net: ResNet | MLP, data: DataSplits) -> Measures:
+    """Return all streaming measures on test data; means are those of training samples."""
+    fit: Iterable[Any] = islice(loader(data.train, 512), MEANS // 512)
+    return measures(net, loader(data.test, 500), means=attribute_classes(net, fit))
+
+
+def _rests(net: ResNet | MLP, data: DataSplits) -> int | None:
+    """Return from which layer on a network rests; None where it moves, or is no one map."""
+    return c7.settled(net, data) if isinstance(net, ResNet) and net.shared else None
+
+
+def _trained(study: str, name: str, config: runs.RunConfig, seed: int, folder: Path) -> runs.Run:
+    """Return the network of another study, trained where it is not yet."""
+    where = WORK / study / f"{name}-{seed}"
+    training(study, config)(seed, where)
+    return runs.read(where)
+
+
+def _circles(seed: int, folder: Path) -> dict[str, Any]:
+    data = load_data("circles", seed=seed)
+    net = fitted_start("none", data, seed, folder)[0].net.double()
+    of = {"run": f"circles, seed {seed}", "data": "circles"}
+    return measured(net, data, of, seed=seed).summary
+
+
+NETWORKS: dict[str, Callable[[int, Path], runs.Run]] = {
+    "mnist": partial(_trained, "mnist", "shared-none", MNIST["shared-none"]),
+    "mnist-variable": partial(_trained, "mnist", "variable-none", MNIST["variable-none"]),
+    "digits": partial(_trained, "digits", "none", DIGITS["none"]),
+}
+
+
+def _job(name: str, seed: int, folder: Path) -> dict[str, Any]:
+    return reproduce(NETWORKS[name](seed, folder)).summary
+
+
+if __name__ == "__main__":
+    repeat("e5", {"circles": _circles}, range(20))
+    repeat("e5", {"digits": partial(_job, "digits")}, range(10))
+    repeat("e5", {"mnist": partial(_job, "mnist")}, range(3))

@@ -1,0 +1,70 @@
+"""E6 and C6: class means and spreads of the states, and whether classes part without an attractor.
+
+Criteria, written before the results. E6: the mean distance of two class means at x_T over that at x_1, over
+seeds: its 95 % interval above 1 says that they part with depth. C6: the same of the Fisher ratio (distance
+in units of the spread within classes), over networks that have not settled.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from residua import runs
+from residua.nets import ResNet
+from residua.provenance import machine, versions
+from residua.studies import c7, e5
+from residua.studies.jobs import repeat
+from residua.studies.reproduction import Reproduction
+from residua.training import evaluate
+
+PAPER = {"class_means": "separate, and grow with depth"}
+Advance = Callable[[float], None]
+
+
+def reproduce(
+    run: runs.Run, *, data_dir: str | None = None, advance: Advance = lambda share: None
+) -> Reproduction:
+    """Describe the classes' states over depth for a finished run, on its test samples.
+
+    Args:
+        run: of any network.
+        data_dir: folder of local parquet data sets.
+        advance: called with the share of the work done since it was called before.
+    """
+    net, data = run.net.eval(), runs.data_of(run, None, data_dir)
+    found = e5.one_pass(net, data)
+    advance(0.6)
+    one_map = isinstance(net, ResNet) and net.shared
+    rests = c7.settled(net, data) if one_map else None
+    advance(0.4)
+    upper = np.triu_indices(len(data.classes), 1)
+    pairs = found.states.distance[:, *upper]
+    summary = e5.named(run) | {
+        "seed": run.config.train.seed,
+        "test_error": 100 * (1 - evaluate(net, data.test)),
+        "weights": run.config.weights,
+        "settled": rests,
+        "settles_can_be_told": one_map,
+        "distance": pairs.mean(1).tolist(),
+        "pairs_closer": int((pairs[-1] < pairs[1]).sum()),
+        "pairs": len(upper[0]),
+        "spread": found.statistics.states.std.mean((1, 2)).tolist(),
+        "fisher": found.states.fisher.tolist(),
+        "residual_fisher": found.residuals.fisher.tolist(),
+        "head_accuracy": (100 * found.decisions.accuracy).tolist(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    return Reproduction(summary, found.to_dataset(list(data.classes)))
+
+
+def _job(name: str, seed: int, folder: Path) -> dict[str, Any]:
+    return reproduce(e5.NETWORKS[name](seed, folder)).summary
+
+
+if __name__ == "__main__":
+    repeat("e6", {"digits": partial(_job, "digits")}, range(10))
+    repeat("e6", {"mnist": partial(_job, "mnist")}, range(3))
