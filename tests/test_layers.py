@@ -23,7 +23,8 @@ ORDER = [
     {"map_source"},
     {"report"},
     {"studies"},
-    {"terminal"},
+    {"terminal", "cli_options"},
+    {"cli_experiments"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -13,8 +13,10 @@ from residua import runs
 from residua.data import balanced
 from residua.dynamics.residual_map import residual_map
 from residua.errors import InputError
-from residua.studies import e1, e3
+from residua.studies import c7, e1, e3, e8, e8_training
 from residua.studies.reproduction import Reproduction, repeat
+from residua.studies.tables import interval
+from residua.training import TrainConfig
 from test_cli import failing, residua
 
 
@@ -131,8 +133,144 @@ def test_e3_of_a_run_from_the_command_line(run, tmp_path):
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("<figure>") == 7
     failing("holds run-0 already", *command)
-    failing(
-        "pass --run with E3 only", "reproduce", "E1", "--run", run.folder, "--out", tmp_path / "n"
-    )
+    said = "pass --run with E3, E5 or E6 only"
+    failing(said, "reproduce", "E1", "--run", run.folder, "--out", tmp_path / "n")
     failing("no run in", "reproduce", "E3", "--run", tmp_path, "--out", tmp_path / "n")
     assert not (tmp_path / "n").exists()
+
+
+def test_e5_and_e6_of_a_run_from_the_command_line(run, tmp_path):
+    out = tmp_path / "e5"
+    done = residua("reproduce", "E5", "--run", run.folder, "--out", out, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
+    stored = json.loads((out / "e5.json").read_text())["results"]["run-0"]
+    data = runs.data_of(run)
+    K = run.net.head.weight.detach()
+    stats = rs.accumulate(run.net, rs.loader(data.test, 500))
+    assert stored["units"] == K.argmax(1).tolist()
+    last = stats.states.mean[-1]  # (class, unit)
+    own = [int(last[:, u].argmax()) == c for c, u in enumerate(stored["units"])]
+    assert stored["own_largest"] == own
+    assert stored["windows"]["whole"][0] == pytest.approx(100 - stored["test_error"])
+    assert stored["windows"]["input"][0] < stored["windows"]["whole"][0]
+    assert (out / "report.html").read_text(encoding="utf-8").count("<figure>") == 6
+    out = tmp_path / "e6"
+    done = residua("reproduce", "E6", "--run", run.folder, "--out", out, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "do the classes part?" in done.stdout
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
+    stored = json.loads((out / "e6.json").read_text())["results"]["run-0"]
+    means = stats.states.mean
+    gaps = [np.linalg.norm(means[:, a] - means[:, b], axis=1) for a in range(10) for b in range(a)]
+    np.testing.assert_allclose(stored["distance"], np.mean(gaps, 0))
+    assert stored["pairs_closer"] == sum(g[-1] < g[1] for g in gaps)
+
+
+def test_transient_and_steady_parts_of_a_network_that_settles():
+    """y_∞ = (1, 0, 0) within rounding: 4 (1, 0, 0) is the steady part, the rest the transient."""
+    torch.manual_seed(0)
+    net = rs.ResNet(3, 3, 2, depth=4).double()
+    with torch.no_grad():
+        net.block(0).linear.weight.copy_(torch.diag(torch.tensor([2.0, -2, -2])))
+        net.block(0).linear.weight[1:, 0] = -1.0
+        net.block(0).linear.bias.fill_(-1.0)
+    x = torch.randn(40, 3, dtype=torch.float64)
+    split = rs.Split(x, torch.arange(40) % 2)
+    data = rs.DataSplits("mine", split, split, split, ("a", "b"))
+    assert c7.settled(net, data) is not None
+    found = c7.parts(net, data)
+    assert list(found) == ["input", "transient", "steady"]
+    K, c = net.head.weight.detach(), net.head.bias.detach()
+    trace = rs.trace(net, x)
+    steady = 4 * K[:, 0] + c
+    assert found["steady"][0] == pytest.approx(
+        100 * float((split.y == int(steady.argmax())).double().mean())
+    )
+    transient = (trace.residuals.sum(0) - torch.tensor([4.0, 0, 0])) @ K.T + c
+    right = (transient.argmax(1) == split.y).double().mean()
+    assert found["transient"][0] == pytest.approx(100 * float(right))
+    filled = transient + 4 * K[:, 0] + (trace.states[0] @ K.T).mean(0)
+    assert found["transient"][1] == pytest.approx(
+        100 * float((filled.argmax(1) == split.y).double().mean())
+    )
+    assert not c7.one_map(rs.MLP(3, 3, 2))
+
+
+@pytest.fixture
+def small_e8(monkeypatch):
+    """E8 with one cell, two settings and short trainings of real networks on the digits."""
+    cell = e8_training.Cell("variable", 2, 0.5)
+    train = TrainConfig(epochs=3, batch_size=64, label_smoothing=0.0, accelerator="cpu")
+    task = e8_training.Task("digits", 70, (cell,), train)
+    monkeypatch.setitem(e8_training.TASKS, "digits", task)
+    monkeypatch.setattr(e8_training, "SETTINGS", e8_training.SETTINGS[1:8:6])
+    return task
+
+
+def test_e8_from_the_command_line_searches_once_and_goes_on(small_e8, tmp_path):
+    out = tmp_path / "e8"
+    done = residua("reproduce", "E8", "--seeds", 1, "--out", out, "--quiet")
+    assert done.returncode == 0, done.stderr
+    kept = {p.name: p.stat().st_mtime_ns for p in (out / "training" / "digits").glob("*.json")}
+    assert sum("search" in name for name in kept) == 4
+    done = residua("reproduce", "E8", "--seeds", 3, "--out", out, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
+    for path in (out / "training" / "digits").glob("*.json"):
+        assert kept.get(path.name, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
+    found = json.loads((out / "e8.json").read_text())
+    (cell,) = found["compared"]
+    nets = [found["results"][f"seed-{s}"]["networks"] for s in range(3)]
+    for kind, one in cell["kinds"].items():
+        each = [
+            np.mean(
+                np.subtract(*(n[f"variable-2-noisy-{k}"]["noisy_accuracy"][kind] for k in e8.NETS))
+            )
+            for n in nets
+        ]
+        assert one["difference"] == pytest.approx(interval(np.array(each)))
+    first = rs.load(out / "training" / "digits" / "variable-2-noisy-mlp-1.safetensors")
+    test = e8_training.data_for(small_e8, 1).test
+    assert nets[1]["variable-2-noisy-mlp"]["test_accuracy"] == 100 * rs.evaluate(first, test)
+    failing("E8 is made for digits and mnist, not 'circles'", "reproduce", "E8", "--data", "circles",
+            "--out", tmp_path / "none")  # fmt: skip
+    assert (out / "report.html").read_text(encoding="utf-8").count("<figure>") == 3
+
+
+def test_e8s_seeds_share_their_test_data_and_nothing_else_is_test_data(small_e8):
+    a, b = (e8_training.data_for(small_e8, seed) for seed in (0, 1))
+    assert torch.equal(a.test.x, b.test.x)
+    assert not torch.equal(a.val.x, b.val.x)
+    rows = {tuple(r) for s in (a.train, a.val) for r in s.x.flatten(1).tolist()}
+    assert rows == {tuple(r) for s in (b.train, b.val) for r in s.x.flatten(1).tolist()}
+    assert a.val.y.bincount().tolist() == b.val.y.bincount().tolist()
+
+
+def test_e8_decides_by_the_interval_and_only_between_equals():
+    def network(clean, noisy):
+        kinds = dict.fromkeys(e8.STRENGTHS, noisy)
+        travel = {"noise_by_state": [1.0, 2.0, 4.0], "signal_by_state": [1.0, 1.0, 2.0]}
+        gain = {"gain_by_state": [3.0, 2.0, 1.0], "logit_gain_by_state": [4.0, 2.0, 1.0]}
+        return {"test_accuracy": clean, "noisy_accuracy": kinds} | travel | gain
+
+    def seed(resnet, mlp):
+        cells = [{"name": "c", "weights": "shared", "depth": 2, "noise": 0.0}]
+        return {"cells": cells, "networks": {"c-resnet": resnet, "c-mlp": mlp}}
+
+    def verdict(*pairs):
+        return e8.compare([seed(network(*r), network(*m)) for r, m in pairs])[0]
+
+    better = verdict(*(((98.0, [70.0 + s]), (98.0, [60.0])) for s in range(3)))
+    assert better["kinds"]["gaussian"]["verdict"] == "ResNet"
+    assert better["kinds"]["gaussian"]["difference"][0] == pytest.approx(11)
+    assert better["signal_to_noise"] == pytest.approx([0.5, 0.5])
+    assert better["noise_growth"] == pytest.approx([4, 4])
+    assert better["early_over_late"][0] == pytest.approx([2, 2, 2])
+    worse = verdict(*(((98.0, [60.0]), (98.4, [70.0 + s])) for s in range(3)))
+    assert worse["kinds"]["gaussian"]["verdict"] == "MLP"
+    unsure = verdict(*(((98.0, [60.0 + s]), (98.0, [61.0])) for s in range(3)))
+    assert unsure["kinds"]["gaussian"]["verdict"] == "neither"
+    unequal = verdict(*(((98.0, [70.0]), (97.4, [60.0 + s])) for s in range(3)))
+    assert unequal["kinds"]["gaussian"]["verdict"] == "unequal"
+    assert not unequal["equal"]

@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,13 +10,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from residua.choices import Activation, Adaptive, Experiment, Lift, Net, SplitName, Weights
+from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
+from residua.cli_experiments import dynamics, reproduce
+from residua.cli_options import DataDir, Json, Quiet, Seed, Threads, command, set_up
 from residua.errors import ResiduaError, StoppedError
 from residua.terminal import (
     out,
     print_comparison,
-    print_experiment,
-    print_portrait,
     print_table,
     print_tables,
 )
@@ -29,14 +28,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder with mnist/train*.parquet; default: $RESIDUA_DATA, then the hub."),
-]
-Seed = Annotated[int, typer.Option(help="Seed of splits, weights and batches.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 
 
 @app.command()
@@ -220,118 +211,8 @@ def demo(
     out.print(f"look at {out_dir}/report.html; each run has a folder in {out_dir}", soft_wrap=True)
 
 
-@app.command()
-def dynamics(
-    source: Annotated[Path, typer.Argument(help="Run folder, or W as an .npy file.")],
-    bias: Annotated[
-        Path | None, typer.Option(help="b as an .npy file: path from x(0) = 0.")
-    ] = None,
-    step_size: Annotated[float | None, typer.Option(help="h; default 1, or the run's.")] = None,
-    layer: Annotated[
-        int | None, typer.Option(help="With variable weights: the block that is repeated.")
-    ] = None,
-    layers: Annotated[int, typer.Option(help="Length of the path.")] = 100,
-    starts: Annotated[int | None, typer.Option(help="Of the search beyond 12 units.")] = None,
-    unit: Annotated[
-        int | None, typer.Option(help="Also: who helps and hinders this unit (or pixel), from 0.")
-    ] = None,
-    out_dir: Annotated[
-        Path | None, typer.Option("--out", help="New folder for portrait.json and report.html.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the starts.")] = 0,
-    threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-) -> None:
-    """Show who helps whom, and where the residuals of shared weights come to rest.
-
-    [dim]Example: residua dynamics W.npy --json[/dim]
-    """
-    from residua import folder
-    from residua.dynamics.interactions import influences
-    from residua.dynamics.portrait import portrait
-    from residua.map_source import residuals_of
-
-    set_up(threads)
-    if out_dir is not None:
-        folder.refuse_existing(out_dir)
-    given = residuals_of(source, bias, step_size=step_size, layer=layer)
-    near = None if unit is None else influences(given.residuals.W, unit)
-    found = portrait(given.residuals, start=given.start, layers=layers, starts=starts, seed=seed)
-    plain = found.to_dict() | {"influences": asdict(near) if near else None}
-    if as_json:
-        print(json.dumps(plain))
-    else:
-        print_portrait(found, near)
-    if out_dir is not None:
-        from residua.report.dynamics_figures import portrait_figures
-        from residua.report.page import write_sections
-
-        folder.make_folder(out_dir)
-        folder.write_json(out_dir / "portrait.json", plain | {"command": command()})
-        drawn = portrait_figures(found, given.inputs, unit)
-        lead = f"{len(found.fixed)} fixed points, {found.searched}."
-        write_sections(out_dir / "report.html", f"residua: {source.name}", lead, drawn)
-        if not as_json:
-            out.print(f"wrote portrait.json and report.html into {out_dir}", soft_wrap=True)
-
-
-@app.command()
-def reproduce(
-    experiment: Annotated[Experiment, typer.Argument(help="The paper's experiment.")],
-    out_dir: Annotated[
-        Path, typer.Option("--out", help="New folder, or one in which it was stopped.")
-    ],
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
-    run: Annotated[
-        list[Path] | None, typer.Option(help="E3: a finished run instead of training; repeatable.")
-    ] = None,
-    layers: Annotated[int, typer.Option(min=2, help="E3: how far the network is run.")] = 1000,
-    data_dir: DataDir = None,
-    threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    quiet: Quiet = False,
-) -> None:
-    """Repeat an experiment of the paper and set its figures beside the paper's.
-
-    Stopped, it goes on where it was with the same command.
-
-    [dim]Example: residua reproduce E1 --out e1[/dim]
-    """
-    from residua.studies import experiments
-
-    set_up(threads)
-    silent = quiet or as_json
-    if run:
-        jobs = experiments.run_jobs(experiment, run, layers=layers, quiet=silent)
-    else:
-        jobs = experiments.seed_jobs(
-            experiment, out_dir, seeds, data_dir=data_dir, layers=layers, quiet=silent
-        )
-    identity: dict[str, Any] = {"layers": layers, "runs": [str(r.resolve()) for r in run or ()]}
-    if experiment == "E1":
-        identity = {}
-    found = experiments.reproduce(experiment, out_dir, jobs, command(), identity=identity)
-    if as_json:
-        print(json.dumps(found))
-        return
-    print_experiment(experiment, found)
-    out.print(f"wrote {experiment.lower()}.json and report.html into {out_dir}", soft_wrap=True)
-
-
-def command() -> str:
-    """Return the command as it was typed."""
-    return shlex.join(["residua", *sys.argv[1:]])
-
-
-def set_up(threads: int | None) -> None:
-    """Fix the threads and silence what Lightning says about itself."""
-    import torch
-
-    from residua.training import quiet_lightning
-
-    if threads:
-        torch.set_num_threads(threads)
-    quiet_lightning()
+app.command()(dynamics)
+app.command()(reproduce)
 
 
 def finish(run: Any, as_json: bool) -> None:

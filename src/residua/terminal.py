@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from residua.choices import Experiment
+
 out = Console(highlight=False)
 
 
@@ -66,8 +68,8 @@ def print_tables(tables: Iterable[Any]) -> None:
             out.print(note)
 
 
-def print_experiment(name: str, found: dict[str, Any]) -> None:
+def print_experiment(name: Experiment, found: dict[str, Any]) -> None:
     """Print what an experiment gave for each seed or run, beside the paper."""
-    from residua.report.tables import experiment_tables
+    from residua.report.experiment_tables import experiment_tables
 
     print_tables(experiment_tables(name, found))

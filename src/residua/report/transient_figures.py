@@ -13,15 +13,17 @@ Drawn = list[tuple[go.Figure, str]]
 
 
 def streamed_figures(found: xr.Dataset) -> Drawn:
-    """Return the figures of what one pass over a data set gives."""
+    """Return the figures of what one pass over a data set gives; none of runs made before there were."""
+    return deciding_figures(found) + parting_figures(found) if "fisher" in found else []
+
+
+def deciding_figures(found: xr.Dataset) -> Drawn:
+    """Return E5's figures: what decides the class, and the most sensitive units."""
     names = [str(c) for c in found["class"].values]
     state, layer = found["state"].values, found["layer"].values
     by_class = {n: found.own_contribution.values[:, c] for c, n in enumerate(names)}
     margins = {n: found.margin.values[:, c] for c, n in enumerate(names)}
-    gaps = _gaps(found.class_distance.values)
     decided = found.decided.values.cumsum(0) / np.maximum(found.decided.values.sum(0), 1)
-    parts = {"states x_t": (state, found.fisher.values)}
-    parts["residuals y_t"] = (layer, found.residual_fisher.values)
     drawn = [
         (
             lines(layer, by_class, "layer t", "added to the class's logit"),
@@ -40,15 +42,6 @@ def streamed_figures(found: xr.Dataset) -> Drawn:
             "Share of the samples of each class whose decision does not change any more after x_t.",
         ),
         (_windows(found), _windows_caption("window_accuracy_mean" in found)),
-        (
-            several(parts, "state or layer t", "Fisher ratio", log=True),
-            "Fisher ratio: trace of the covariance between classes over that within classes.",
-        ),
-        (
-            lines(state, gaps, "state t", "distance of class means"),
-            "Euclidean distance between the means of two classes: the closest pair, the mean of all "
-            "pairs, the farthest.",
-        ),
     ]
     if "sensitive_unit" in found:
         units = ", ".join(
@@ -66,6 +59,67 @@ def streamed_figures(found: xr.Dataset) -> Drawn:
             ),
         ]
     return drawn
+
+
+def parting_figures(found: xr.Dataset) -> Drawn:
+    """Return E6's figures: how far apart the classes are at every layer."""
+    state, layer = found["state"].values, found["layer"].values
+    parts = {
+        "states x_t": (state, found.fisher.values),
+        "residuals y_t": (layer, found.residual_fisher.values),
+    }
+    spread = found.state_std.mean("unit")
+    within = {str(n): spread.isel({"class": c}).values for c, n in enumerate(found["class"].values)}
+    gaps = _gaps(found.class_distance.values)
+    return [
+        (
+            several(parts, "state or layer t", "Fisher ratio", log=True),
+            "Fisher ratio: trace of the covariance between classes over that within classes.",
+        ),
+        (
+            lines(state, gaps, "state t", "distance of class means"),
+            "Euclidean distance between the means of two classes: the closest pair, the mean of all "
+            "pairs, the farthest.",
+        ),
+        (
+            lines(state, within, "state t", "spread within the class"),
+            "Standard deviation of x_t over the samples of a class, mean over units.",
+        ),
+        (
+            _means(found),
+            f"Mean of x_1 and of x_{int(state[-1])} of every class less the mean of all classes, for "
+            "the units in which the classes of the last state differ most, these first.",
+        ),
+    ]
+
+
+def _means(found: xr.Dataset, most: int = 40) -> go.Figure:
+    last = int(found["state"][-1])
+    mean = found.state_mean - found.state_mean.mean("class")
+    apart = mean.sel(state=last).std("class").values
+    units = np.argsort(-apart)[:most]
+    largest = float(abs(mean.sel(state=last).values[:, units]).max()) or 1.0
+    names = [str(c) for c in found["class"].values]
+    shown = [1, last] if last > 1 else [last]
+    titles = [f"x_{t}" for t in shown]
+    figure = make_subplots(len(shown), 1, subplot_titles=titles, vertical_spacing=0.12)
+    for row, t in enumerate(shown, 1):
+        heat = go.Heatmap(
+            z=mean.sel(state=t).values[:, units].round(4),
+            x=[f"unit {u}" for u in units],
+            y=names,
+            zmin=-largest,
+            zmax=largest,
+            colorscale=[[0, COLOURS[3]], [0.5, "#ffffff"], [1, COLOURS[0]]],
+            showscale=row == 1,
+        )
+        figure.add_trace(heat, row, 1)
+    figure.update_xaxes(showticklabels=False)
+    figure.update_yaxes(type="category", title="class")
+    figure.update_layout(
+        template="plotly_white", height=250 * len(shown) + 60, margin={"t": 60, "b": 20}
+    )
+    return figure
 
 
 def perturbed_figures(found: xr.Dataset) -> Drawn:

@@ -44,8 +44,15 @@ def windows(found: Decisions) -> dict[str, list[float]]:
     }
 
 
+def one_map(net: nn.Module) -> bool:
+    """Return whether one residual map makes all layers, so that the network can be run on."""
+    return isinstance(net, ResNet) and net.shared
+
+
 def settled(net: nn.Module, data: DataSplits) -> int | None:
-    """Return from which layer on a network of shared weights rests, of 1000; None if it moves."""
+    """Return from which layer on, of 1000, a network rests; None where it moves or is no one map."""
+    if not one_map(net):
+        return None
     return prolong(net, loader(balanced(data.test, SAMPLES), 100), LAYERS).settled()
 
 

@@ -1,8 +1,8 @@
 """E5 and C7: the most sensitive unit of every class over depth, and what decides the class.
 
-Criterion of E5, written before the results: in how many of the classes the unit with the largest weight has
-its largest mean x_T in its own class; the paper reports 9 of 10. Chance is one in as many as there are
-classes.
+Criterion of E5, written before the results: in how many of the classes the unit with the largest weight
+has its largest mean x_T in its own class; the paper reports 9 of 10. Chance is one in as many as there
+are classes.
 """
 
 from collections.abc import Callable, Iterable
@@ -40,13 +40,8 @@ def reproduce(
         data_dir: folder of local parquet data sets.
         advance: called with the share of the work done since it was called before.
     """
-    return measured(
-        run.net,
-        runs.data_of(run, None, data_dir),
-        named(run),
-        seed=run.config.train.seed,
-        advance=advance,
-    )
+    data = runs.data_of(run, None, data_dir)
+    return measured(run.net, data, named(run), seed=run.config.train.seed, advance=advance)
 
 
 def named(run: runs.Run) -> dict[str, Any]:
@@ -68,7 +63,7 @@ def measured(
     advance(0.5)
     decided = found.decisions
     assert found.units is not None  # these networks have a linear head
-    rests = _rests(net, data)
+    rests = c7.settled(net, data)
     advance(0.3)
     own = found.attribution.own
     summary = of | {
@@ -79,6 +74,7 @@ def measured(
         "units": list(found.units.unit),
         "own_largest": list(found.units.own_largest),
         "settled": rests,
+        "settles_can_be_told": c7.one_map(net),
         "windows": c7.windows(decided),
         "parts": c7.parts(net, data) if rests and isinstance(net, ResNet) else None,
         "median_layer": decided.median_layer,
@@ -94,11 +90,6 @@ def one_pass(net: ResNet | MLP, data: DataSplits) -> Measures:
     """Return all streaming measures on test data; means are those of training samples."""
     fit: Iterable[Any] = islice(loader(data.train, 512), MEANS // 512)
     return measures(net, loader(data.test, 500), means=attribute_classes(net, fit))
-
-
-def _rests(net: ResNet | MLP, data: DataSplits) -> int | None:
-    """Return from which layer on a network rests; None where it moves, or is no one map."""
-    return c7.settled(net, data) if isinstance(net, ResNet) and net.shared else None
 
 
 def _trained(study: str, name: str, config: runs.RunConfig, seed: int, folder: Path) -> runs.Run:
@@ -117,7 +108,6 @@ def _circles(seed: int, folder: Path) -> dict[str, Any]:
 
 NETWORKS: dict[str, Callable[[int, Path], runs.Run]] = {
     "mnist": partial(_trained, "mnist", "shared-none", MNIST["shared-none"]),
-    "mnist-variable": partial(_trained, "mnist", "variable-none", MNIST["variable-none"]),
     "digits": partial(_trained, "digits", "none", DIGITS["none"]),
 }
 

@@ -1,8 +1,8 @@
 """E6 and C6: class means and spreads of the states, and whether classes part without an attractor.
 
-Criteria, written before the results. E6: the mean distance of two class means at x_T over that at x_1, over
-seeds: its 95 % interval above 1 says that they part with depth. C6: the same of the Fisher ratio (distance
-in units of the spread within classes), over networks that have not settled.
+Criteria, written before the results. E6: the mean distance of two class means at x_T over that at x_1,
+over seeds: its 95 % interval above 1 says that they part with depth. C6: the same of the Fisher ratio
+(distance in units of the spread within classes), over networks that have not settled.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from residua import runs
-from residua.nets import ResNet
 from residua.provenance import machine, versions
 from residua.studies import c7, e5
 from residua.studies.jobs import repeat
@@ -37,8 +36,7 @@ def reproduce(
     net, data = run.net.eval(), runs.data_of(run, None, data_dir)
     found = e5.one_pass(net, data)
     advance(0.6)
-    one_map = isinstance(net, ResNet) and net.shared
-    rests = c7.settled(net, data) if one_map else None
+    rests = c7.settled(net, data)
     advance(0.4)
     upper = np.triu_indices(len(data.classes), 1)
     pairs = found.states.distance[:, *upper]
@@ -47,7 +45,7 @@ def reproduce(
         "test_error": 100 * (1 - evaluate(net, data.test)),
         "weights": run.config.weights,
         "settled": rests,
-        "settles_can_be_told": one_map,
+        "settles_can_be_told": c7.one_map(net),
         "distance": pairs.mean(1).tolist(),
         "pairs_closer": int((pairs[-1] < pairs[1]).sum()),
         "pairs": len(upper[0]),

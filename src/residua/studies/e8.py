@@ -147,6 +147,7 @@ def _compared(cell: Mapping[str, Any], seeds: Sequence[Mapping[str, Any]]) -> di
         verdict = "ResNet" if low > 0 else "MLP" if high < 0 else "neither"
         kinds[kind] = {
             "difference": [mean, low, high],
+            "strengths": list(STRENGTHS[kind]),
             "resnet": each[:, 0].mean(0).tolist(),
             "mlp": each[:, 1].mean(0).tolist(),
             "verdict": verdict if equal else "unequal",
@@ -160,6 +161,7 @@ def _compared(cell: Mapping[str, Any], seeds: Sequence[Mapping[str, Any]]) -> di
         "signal_to_noise_ratio": _ratio(
             _kept([p[0] for p in pairs]) - _kept([p[1] for p in pairs])
         ),
+        "signal_to_noise_by_state": [_by_state([p[i] for p in pairs]) for i in (0, 1)],
         "noise_growth": [_growth([p[i]["noise_by_state"] for p in pairs]) for i in (0, 1)],
         "signal_growth": [_growth([p[i]["signal_by_state"] for p in pairs]) for i in (0, 1)],
         "early_over_late": [_early([p[i]["logit_gain_by_state"] for p in pairs]) for i in (0, 1)],
@@ -170,6 +172,12 @@ def _kept(nets: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Return the logarithm of signal to noise at x_T over that at x_0, of every seed."""
     ratio = [np.array(n["signal_by_state"]) / np.array(n["noise_by_state"]) for n in nets]
     return np.array([np.log(r[-1] / r[0]) for r in ratio])
+
+
+def _by_state(nets: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return signal to noise at every state, geometric mean over seeds."""
+    ratio = [np.log(np.array(n["signal_by_state"]) / n["noise_by_state"]) for n in nets]
+    return [float(v) for v in np.exp(np.mean(ratio, 0))]
 
 
 def _ratio(logarithms: np.ndarray) -> list[float]:

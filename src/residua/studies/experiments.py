@@ -1,91 +1,179 @@
-"""The experiments that `residua reproduce` knows: what each does for a seed, and what it shows."""
+"""The experiments that `residua reproduce` knows: what each does for a seed or run, what it shows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from residua import runs
+from residua.analysis import Advance
 from residua.choices import Experiment
 from residua.errors import InputError, StoppedError
 from residua.folder import write_json
-from residua.progress import work_bar
+from residua.progress import share_bar
+from residua.report.comparison_figures import comparison_figures
 from residua.report.dynamics_figures import Drawn, overlay_figures, rest_figures
+from residua.report.experiment_tables import experiment_tables
 from residua.report.page import write_sections
-from residua.report.tables import experiment_tables
-from residua.studies import e1, e3
+from residua.report.transient_figures import deciding_figures, parting_figures
+from residua.studies import e1, e3, e5, e6, e8
+from residua.studies.e8_training import TASKS
 from residua.studies.reproduction import Make, Reproduction, repeat
 
-_FIGURES: dict[str, Callable[[Any], Drawn]] = {"E1": overlay_figures, "E3": rest_figures}
-_PAPER = {"E1": e1.PAPER, "E3": e3.PAPER}
-_LEADS = {
-    "E1": "Two circles, 15 shared layers of 3 logistic units: the network, the exact map that its "
-    "residuals obey, and eq. 3, its continuous-time reading.",
-    "E3": "A trained network with shared weights, run on for many more layers over test inputs: where "
-    "the residuals of each class come to rest. Nothing is decided on these inputs.",
+Done = Mapping[str, Reproduction]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an experiment is done.
+
+    Attributes:
+        seeds: how many, from 0.
+        layers: E3: how far the network is run.
+        data: E8: "digits" or "mnist".
+        data_dir: folder of local parquet data sets.
+        quiet: without progress.
+    """
+
+    seeds: int = 3
+    layers: int = e3.LAYERS
+    data: str = "digits"
+    data_dir: str | None = None
+    quiet: bool = False
+
+
+class Spec(NamedTuple):
+    """One experiment.
+
+    `of_run` measures a finished run, for a seed that of E2's network; `of_seed` is for experiments with
+    networks of their own, trained in a folder that keeps them. `check` refuses runs for which it is not
+    defined; `matters` are the options that make it another experiment; `compare` sets all results side
+    by side.
+    """
+
+    paper: dict[str, Any]
+    lead: str
+    figures: Callable[[Done, dict[str, Any]], dict[str, Drawn]]
+    of_seed: Callable[[int, Path, Options, Advance], Reproduction] | None = None
+    of_run: Callable[[runs.Run, Options, Advance], Reproduction] | None = None
+    check: Callable[[runs.Run], Any] = lambda run: None
+    matters: tuple[str, ...] = ()
+    compare: Callable[[Sequence[Mapping[str, Any]]], Any] | None = None
+
+
+def _each(figures: Callable[[Any], Drawn]) -> Callable[[Done, dict[str, Any]], dict[str, Drawn]]:
+    return lambda done, found: {name: figures(r.arrays) for name, r in done.items()}
+
+
+def _circles(seed: int, folder: Path, options: Options, advance: Advance) -> Reproduction:
+    return e1.reproduce(seed, folder)
+
+
+def _e3(run: runs.Run, options: Options, advance: Advance) -> Reproduction:
+    return e3.reproduce(run, layers=options.layers, advance=advance)
+
+
+def _e5(run: runs.Run, options: Options, advance: Advance) -> Reproduction:
+    return e5.reproduce(run, data_dir=options.data_dir, advance=advance)
+
+
+def _e6(run: runs.Run, options: Options, advance: Advance) -> Reproduction:
+    return e6.reproduce(run, data_dir=options.data_dir, advance=advance)
+
+
+def _e8(seed: int, folder: Path, options: Options, advance: Advance) -> Reproduction:
+    # One folder for all seeds: they share the search.
+    shared = folder.parent / options.data
+    task = TASKS[options.data]
+    return e8.reproduce(task, seed, shared, data_dir=options.data_dir, advance=advance)
+
+
+EXPERIMENTS: dict[Experiment, Spec] = {
+    "E1": Spec(
+        e1.PAPER,
+        "Two circles, 15 shared layers of 3 logistic units: the network, the exact map that its "
+        "residuals obey, and eq. 3, its continuous-time reading.",
+        _each(overlay_figures),
+        of_seed=_circles,
+    ),
+    "E3": Spec(
+        e3.PAPER,
+        "A trained network with shared weights, run on for many more layers over test inputs: where "
+        "the residuals of each class come to rest. Nothing is decided on these inputs.",
+        _each(rest_figures),
+        of_run=_e3,
+        check=e3.check,
+        matters=("layers",),
+    ),
+    "E5": Spec(
+        e5.PAPER,
+        "The unit with the largest weight to each class, over depth and over the classes of test "
+        "inputs; and which layers' sums decide the class.",
+        _each(deciding_figures),
+        of_run=_e5,
+    ),
+    "E6": Spec(
+        e6.PAPER,
+        "Means and spreads of the classes' states over depth, on test inputs: do the classes part, and "
+        "has the network settled when they do?",
+        _each(parting_figures),
+        of_run=_e6,
+    ),
+    "E8": Spec(
+        e8.PAPER,
+        "ResNet and MLP of the same width, depth, parameters, data and optimiser budget, each with the "
+        "best of the same twelve settings by validation error: what noise does to each, on test inputs.",
+        lambda done, found: {"all seeds": comparison_figures(found["compared"])},
+        of_seed=_e8,
+        matters=("data",),
+        compare=e8.compare,
+    ),
 }
 
 
-def seed_jobs(
-    experiment: Experiment,
-    folder: Path,
-    seeds: int,
-    *,
-    data_dir: Path | None = None,
-    layers: int = e3.LAYERS,
-    quiet: bool = False,
+def jobs_of(
+    experiment: Experiment, folder: Path, options: Options, given: Sequence[Path] = ()
 ) -> dict[str, Make]:
-    """Return the job of each seed: train its network in folder/training, then measure it."""
-    make = _circles if experiment == "E1" else partial(_mnist, data_dir=data_dir, layers=layers)
-    return {
-        f"seed-{seed}": partial(make, seed, folder / "training" / f"seed-{seed}", quiet=quiet)
-        for seed in range(seeds)
-    }
-
-
-def _circles(seed: int, folder: Path, *, quiet: bool) -> Reproduction:
-    with (
-        _progress(quiet, f"seed {seed}: training until the circles are fitted, measuring"),
-        _again(),
-    ):
-        return e1.reproduce(seed, folder)
-
-
-def _mnist(
-    seed: int, folder: Path, *, data_dir: Path | None, layers: int, quiet: bool
-) -> Reproduction:
-    where = str(data_dir) if data_dir else None
-    with _again():
-        run = e3.train(seed, folder, data_dir=where, progress=not quiet)
-    return _measured(run, layers=layers, quiet=quiet)
-
-
-def run_jobs(
-    experiment: Experiment,
-    folders: Sequence[Path],
-    *,
-    layers: int = e3.LAYERS,
-    quiet: bool = False,
-) -> dict[str, Make]:
-    """Return the job of each finished run, measured as it is.
+    """Return the job of each seed, or of each finished run that is given.
 
     Raises:
-        InputError: the experiment trains networks of its own, or is not defined for a run.
+        InputError: the experiment trains networks of its own, or is not defined for a run; or there is
+            no such data.
     """
-    if experiment != "E3":
-        raise InputError(f"{experiment} trains its own networks; pass --run with E3 only")
-    found = [runs.read(folder) for folder in folders]
+    spec = EXPERIMENTS[experiment]
+    if options.data not in TASKS:
+        raise InputError(f"E8 is made for {' and '.join(TASKS)}, not {options.data!r}")
+    if not given:
+        return {
+            f"seed-{seed}": partial(_of_seed, spec, seed, folder, options)
+            for seed in range(options.seeds)
+        }
+    if spec.of_run is None:
+        able = [name for name, s in EXPERIMENTS.items() if s.of_run]
+        some = f"{', '.join(able[:-1])} or {able[-1]}"
+        raise InputError(f"{experiment} trains its own networks; pass --run with {some} only")
+    found = [runs.read(path) for path in given]
     for run in found:
-        e3.check(run)
-    measure = partial(_measured, layers=layers, quiet=quiet)
-    return {f"run-{i}": partial(measure, run) for i, run in enumerate(found)}
+        spec.check(run)
+    return {f"run-{i}": partial(_of_run, spec, run, options) for i, run in enumerate(found)}
 
 
-def _measured(run: runs.Run, *, layers: int, quiet: bool) -> Reproduction:
-    text = f"{run.folder.name}: {layers} layers, fixed points, answers, nulls"
-    with _progress(quiet, text) as bar:
-        return e3.reproduce(run, layers=layers, advance=bar)
+def _of_seed(spec: Spec, seed: int, folder: Path, options: Options) -> Reproduction:
+    where = folder / "training" / f"seed-{seed}"
+    with _again():
+        if spec.of_seed is None:
+            run = e3.train(seed, where, data_dir=options.data_dir, progress=not options.quiet)
+            return _of_run(spec, run, options)
+        with share_bar(f"seed {seed}", disable=options.quiet) as advance:
+            return spec.of_seed(seed, where, options, advance)
+
+
+def _of_run(spec: Spec, run: runs.Run, options: Options) -> Reproduction:
+    assert spec.of_run is not None
+    with share_bar(run.folder.name, disable=options.quiet) as advance:
+        return spec.of_run(run, options, advance)
 
 
 @contextmanager
@@ -97,43 +185,41 @@ def _again() -> Iterator[None]:
         raise StoppedError("stopped; the same command goes on where it was") from stop
 
 
-@contextmanager
-def _progress(quiet: bool, text: str) -> Iterator[e3.Advance]:
-    """Show a bar with the remaining time; what is yielded moves it on by a share of the whole."""
-    with work_bar(disable=quiet) as bar:
-        task = bar.add_task(text, total=1)
-        yield partial(bar.advance, task)
-
-
 def reproduce(
     experiment: Experiment,
     folder: Path,
-    jobs: dict[str, Make],
+    options: Options,
     command: str,
-    *,
-    identity: dict[str, Any],
+    given: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Do the jobs and write e1.json (or e3.json), report.html, and a .json and .nc for each.
+    """Do an experiment and write e1.json (e3.json, …), report.html, and a .json and .nc for each job.
 
     Args:
         experiment: which.
-        folder: new, or one in which the same was stopped.
-        jobs: of :func:`seed_jobs` or :func:`run_jobs`.
+        folder: new, or one in which the same was stopped, or done for fewer seeds.
+        options: how.
         command: as typed, for the results.
-        identity: what tells this from another use of the folder: options, the runs measured.
+        given: finished runs, measured as they are; without any, networks are trained, one for each seed.
 
     Raises:
-        InputError: the folder holds something else, or all of this already.
+        InputError: the folder holds something else, or all of this already; or as :func:`jobs_of`.
     """
-    found: dict[str, Any] = {"paper": _PAPER[experiment], "command": command}
+    spec = EXPERIMENTS[experiment]
+    jobs = jobs_of(experiment, folder, options, given)
+    identity: dict[str, Any] = {"experiment": experiment}
+    identity |= {name: getattr(options, name) for name in spec.matters}
+    if spec.of_run is not None:
+        identity["runs"] = [str(path.resolve()) for path in given]
+    found: dict[str, Any] = {"paper": spec.paper, "command": command}
 
-    def finish(done: dict[str, Reproduction]) -> None:
+    def finish(done: Done) -> None:
         found["results"] = {name: r.summary for name, r in done.items()}
+        if spec.compare is not None:
+            found["compared"] = spec.compare([r.summary for r in done.values()])
         write_json(folder / f"{experiment.lower()}.json", found)
-        sections = {name: _FIGURES[experiment](r.arrays) for name, r in done.items()}
-        title = f"residua: {experiment}"
-        tables = experiment_tables(experiment, found)
-        write_sections(folder / "report.html", title, _LEADS[experiment], sections, tables=tables)
+        title, tables = f"residua: {experiment}", experiment_tables(experiment, found)
+        sections = spec.figures(done, found)
+        write_sections(folder / "report.html", title, spec.lead, sections, tables=tables)
 
-    repeat({"experiment": experiment} | identity, folder, jobs, finish)
+    repeat(identity, folder, jobs, finish)
     return found

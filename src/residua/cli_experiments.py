@@ -1,0 +1,107 @@
+"""The commands on residual dynamics and on the paper's experiments: parse, call, write."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from residua.choices import Experiment
+from residua.cli_options import DataDir, Quiet, Threads, command, set_up
+from residua.terminal import out, print_experiment, print_portrait
+
+
+def dynamics(
+    source: Annotated[Path, typer.Argument(help="Run folder, or W as an .npy file.")],
+    bias: Annotated[
+        Path | None, typer.Option(help="b as an .npy file: path from x(0) = 0.")
+    ] = None,
+    step_size: Annotated[float | None, typer.Option(help="h; default 1, or the run's.")] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="With variable weights: the block that is repeated.")
+    ] = None,
+    layers: Annotated[int, typer.Option(help="Length of the path.")] = 100,
+    starts: Annotated[int | None, typer.Option(help="Of the search beyond 12 units.")] = None,
+    unit: Annotated[
+        int | None, typer.Option(help="Also: who helps and hinders this unit (or pixel), from 0.")
+    ] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="New folder for portrait.json and report.html.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the starts.")] = 0,
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Show who helps whom, and where the residuals of shared weights come to rest.
+
+    [dim]Example: residua dynamics W.npy --json[/dim]
+    """
+    from residua import folder
+    from residua.dynamics.interactions import influences
+    from residua.dynamics.portrait import portrait
+    from residua.map_source import residuals_of
+
+    set_up(threads)
+    if out_dir is not None:
+        folder.refuse_existing(out_dir)
+    given = residuals_of(source, bias, step_size=step_size, layer=layer)
+    near = None if unit is None else influences(given.residuals.W, unit)
+    found = portrait(given.residuals, start=given.start, layers=layers, starts=starts, seed=seed)
+    plain = found.to_dict() | {"influences": asdict(near) if near else None}
+    if as_json:
+        print(json.dumps(plain))
+    else:
+        print_portrait(found, near)
+    if out_dir is not None:
+        from residua.report.dynamics_figures import portrait_figures
+        from residua.report.page import write_sections
+
+        folder.make_folder(out_dir)
+        folder.write_json(out_dir / "portrait.json", plain | {"command": command()})
+        drawn = portrait_figures(found, given.inputs, unit)
+        lead = f"{len(found.fixed)} fixed points, {found.searched}."
+        write_sections(out_dir / "report.html", f"residua: {source.name}", lead, drawn)
+        if not as_json:
+            out.print(f"wrote portrait.json and report.html into {out_dir}", soft_wrap=True)
+
+
+def reproduce(
+    experiment: Annotated[Experiment, typer.Argument(help="The paper's experiment.")],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="New folder, or one in which it was stopped.")
+    ],
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(help="E3, E5, E6: a finished run instead of training; repeatable."),
+    ] = None,
+    layers: Annotated[int, typer.Option(min=2, help="E3: how far the network is run.")] = 1000,
+    data: Annotated[str, typer.Option(help="E8: digits or mnist.")] = "digits",
+    data_dir: DataDir = None,
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Repeat an experiment of the paper and set its figures beside the paper's.
+
+    Stopped, it goes on where it was with the same command.
+
+    [dim]Example: residua reproduce E1 --out e1[/dim]
+    """
+    from residua.studies import experiments
+
+    set_up(threads)
+    options = experiments.Options(
+        seeds=seeds,
+        layers=layers,
+        data=data,
+        data_dir=str(data_dir) if data_dir else None,
+        quiet=quiet or as_json,
+    )
+    found = experiments.reproduce(experiment, out_dir, options, command(), run or ())
+    if as_json:
+        print(json.dumps(found))
+        return
+    print_experiment(experiment, found)
+    out.print(f"wrote {experiment.lower()}.json and report.html into {out_dir}", soft_wrap=True)
