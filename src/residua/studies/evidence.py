@@ -14,19 +14,25 @@ from residua.studies.evidence_dynamics import (
     e3_section,
     fixed_points_section,
 )
+from residua.studies.evidence_transients import (
+    e5_section,
+    e6_section,
+    e8_section,
+    streaming_section,
+)
 from residua.studies.jobs import RESULTS, results
 from residua.studies.tables import Seeds, asked_and_found, interval, made, origin
 
 _HEAD = """# Evidence
 
-Written by `make evidence` from the JSON in `docs/evidence/`; do not edit. `make evidence-circles`,
-`make evidence-digits`, `make evidence-mnist`, `make evidence-e1`, `make evidence-e3` and `make bench`
-repeat what is below, resumable job by job. A difference is paired by seed (same split, same initial
-weights), with Student's 95 % interval over seeds. Recipes, depth and ridge were chosen on validation
-data, and test data is read once per run; with one exception: of the single-seed trials in which the
-MNIST recipe was chosen (10,000 images held out), the first three, which led to label smoothing, printed
-test errors beside validation errors. Input dropout, epochs and batch sizes were then chosen on the
-held-out images alone.
+Written by `make evidence` from the JSON in `docs/evidence/`; do not edit. `make evidence-circles`
+(digits, mnist, e1, e3, e5, e6, e8 likewise) and `make bench` repeat what is below, resumable job by
+job. A difference is paired by seed (same split, same initial weights), with Student's 95 % interval
+over seeds. Recipes, depth and ridge were chosen on validation data, and test data is read once per
+run; with one exception: of the single-seed trials in which the MNIST recipe was chosen (10,000
+images held out), the first three, which led to label smoothing, printed test errors beside
+validation errors. Input dropout, epochs and batch sizes were then chosen on the held-out images
+alone.
 """
 _TITLES = {
     "digits": "Handwritten digits (8 × 8), 15 × 256 logistic, shared weights",
@@ -136,8 +142,12 @@ if __name__ == "__main__":
     for study, write in (("e1", e1_section), ("e3", e3_section)):
         if found := results(study):
             parts.append(write(next(iter(found.values()))))
+    for study, write_all in (("e5", e5_section), ("e6", e6_section), ("e8", e8_section)):
+        if found := results(study):
+            parts.append(write_all(found))
     for name, write_cost in (
         ("cost", cost_section),
+        ("streaming_cost", streaming_section),
         ("dynamics_cost", dynamics_cost_section),
         ("fixed_points", fixed_points_section),
     ):
