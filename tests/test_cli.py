@@ -11,6 +11,7 @@ import torch
 
 import residua as rs
 from residua import cli
+from residua.data import balanced
 
 
 class Done(NamedTuple):
@@ -77,14 +78,27 @@ def test_a_run_folder_holds_what_the_readme_says(run):
 
 def test_inspect_shows_every_layer_and_writes_only_where_told(run, tmp_path):
     before = sorted(p.name for p in run.iterdir())
-    rows = json.loads(residua("inspect", run, "--split", "test", "--json").stdout)
-    assert [r["layer"] for r in rows] == ["input", "1", "2", "3", "4"]
+    tables = json.loads(residua("inspect", run, "--split", "test", "--json").stdout)
+    assert list(tables) == ["layers", "transients", "perturbations", "noise"]
+    for name in ("layers", "transients", "perturbations"):
+        assert [r["layer"] for r in tables[name]] == ["input", "1", "2", "3", "4"]
+    rows = tables["layers"]
     data, net = rs.load_data("digits"), rs.load(run / "model.safetensors")
     y = rs.trace(net, data.test.x).residuals
     assert float(rows[2]["settle"]) == pytest.approx(float((y[1] - y[0]).abs().mean()), abs=1e-4)
     assert sorted(p.name for p in run.iterdir()) == before
-    done = residua("inspect", run, "--out", tmp_path / "new")
+    found = rs.decisions(net, [(data.test.x, data.test.y)])
+    heads = [float(r["head"].removesuffix("%")) / 100 for r in tables["transients"]]
+    np.testing.assert_allclose(heads, found.accuracy, atol=6e-4)
+    gain = np.median(rs.gains(net, balanced(data.test, 1000).x[:5]).state, 1)
+    np.testing.assert_allclose([float(r["gain"]) for r in tables["perturbations"]], gain, rtol=0.01)
+    assert [r["noise"] for r in tables["noise"]][-1] == "occlusion"
+    done = residua("inspect", run, "--out", tmp_path / "new", "--quiet")
     assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
+    page = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
+    assert "signal to noise" in page
+    assert page.count("<figure>") > 17
     assert {p.name for p in (tmp_path / "new").iterdir()} == {"analysis.nc", "report.html"}
 
 

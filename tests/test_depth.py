@@ -10,6 +10,27 @@ from residua.depth.curve import AffineHead
 from residua.depth.surgery import resize
 
 
+def test_a_depth_curve_takes_a_loss_and_targets_that_are_no_classes():
+    """Heads fitted to the old outputs, scored by a squared error to targets that are those outputs."""
+    net = net_of()
+    x = torch.randn(300, net.inputs, dtype=torch.float64)
+    target = net(x).detach()
+
+    def squared(outputs, targets):
+        return (outputs - targets).square().sum(1)
+
+    curve = rs.depth_curve(net, [x], [(x, target)], loss=squared, ridges=[1e-9])
+    assert curve.loss[-1] < 1e-4
+    assert curve.loss[0] > curve.loss[-1]
+    assert np.isnan(curve.accuracy).all()
+    with pytest.raises(rs.InputError, match=r"cross-entropy .* needs the class of each sample"):
+        rs.depth_curve(net, [x], [(x, target)])
+    with pytest.raises(rs.InputError, match="a probe needs the class of each sample"):
+        rs.depth_curve(net, [(x, target)], [(x, target)], target="labels")
+    with pytest.raises(rs.InputError, match="a probe needs the class of each sample"):
+        rs.residual_probe(net, [x], [x])
+
+
 def net_of(weights="shared", depth=5, **options):
     torch.manual_seed(2)
     return rs.ResNet(6, 8, 3, depth=depth, weights=weights, **options).double()

@@ -1,12 +1,20 @@
 import numpy as np
 import pytest
 
+from residua.studies import e8
+from residua.studies.e8_training import SETTINGS
 from residua.studies.evidence import circles_section, cost_section, section
 from residua.studies.evidence_dynamics import (
     dynamics_cost_section,
     e1_section,
     e3_section,
     fixed_points_section,
+)
+from residua.studies.evidence_transients import (
+    e5_section,
+    e6_section,
+    e8_section,
+    streaming_section,
 )
 from residua.studies.tables import interval
 
@@ -146,3 +154,93 @@ def test_a_missed_target_is_said():
         "50 times faster; not reached. Of the points to which the map leads, some are missed."
         in text
     )
+
+
+def unit_seed(parts, *, settled=None, own=6):
+    found = {"own_largest": [True] * own + [False] * (10 - own), "settled": settled}
+    found |= {"windows": {"input": [10.0, 20.0], "whole": [98.0, 98.0]}, "parts": parts}
+    return found | {"median_layer": 4, "machine": "m", "versions": {"torch": "1"}}
+
+
+def test_e5_counts_own_classes_and_judges_c7_over_networks_that_settle():
+    def parts(transient, steady):
+        return {"input": [1.0, 2.0], "transient": [3.0, transient], "steady": [5.0, steady]}
+
+    circles = {
+        s: unit_seed(parts(90.0 + s, 60.0), settled=30) if s < 3 else unit_seed(None)
+        for s in range(4)
+    }
+    text = e5_section({"circles": circles, "mnist": {0: unit_seed(None, own=9)}})
+    assert "| mnist | 1 of 3, incomplete | 9 of 10 | 0 of 1 | 4 |" in text
+    assert "| mnist | 10.0 / 20.0 % | 98.0 / 98.0 % |" in text
+    assert "| circles | 3 of 4 | 1.0 / 2.0 % | 3.0 / 91.0 % | 5.0 / 60.0 % | +31.0 [" in text
+    assert "[+28.5, +33.5]: holds |" in text
+    assert "| mnist | 0 of 1 | – | – | – | – |" in text
+
+
+def test_e6_reports_ratios_and_c6_over_networks_that_move():
+    def seed(last, settled):
+        values = {k: [1.0, 2.0, last] for k in ("distance", "spread", "fisher")}
+        return (
+            values
+            | {"settled": settled, "pairs_closer": 1, "pairs": 45}
+            | {"machine": "m", "versions": {"torch": "1"}}
+        )
+
+    text = e6_section({"digits": {0: seed(8.0, None), 1: seed(8.0, None), 2: seed(100.0, 7)}})
+    assert "| digits | 3 of 10, incomplete | 1 of 3 | 9.28" in text  # (4·4·50)^{1/3}
+    assert "| 4.00 [4.00, 4.00] | 2.00 → 8.00 |" in text
+
+
+def test_streaming_cost_reports_ratios_and_memory():
+    found = {
+        "ratios": {"all": [1.0, 1.5, 1.25]},
+        "bounds": {"all": 1.5},
+        "memory_kib": {"2000": 2048},
+    }
+    text = streaming_section(found | {"machine": "m", "versions": {"torch": "1"}})
+    assert "| all | 1.25 (1.00, 1.50) | 1.5 |" in text
+    assert "2 MiB for 2000 samples" in text
+
+
+def test_e8_counts_verdicts_and_lists_every_setting():
+    def network(noisy, gain):
+        return {
+            "test_accuracy": 98.0,
+            "noisy_accuracy": {kind: [noisy] for kind in e8.STRENGTHS},
+            "noise_by_state": [1.0, 2.0, gain],
+            "signal_by_state": [1.0, 1.0, 1.0],
+            "logit_gain_by_state": [4.0, 2.0, 1.0],
+        }
+
+    cell = {"name": "shared-2-clean", "weights": "shared", "depth": 2, "noise": 0.0}
+    tried = [
+        {"lr": s.lr, "gain": s.gain, "bias": s.bias, "val_error": 90.0 - s.gain} for s in SETTINGS
+    ]
+    best = sorted(tried, key=lambda s: s["val_error"])
+    search = {f"shared-2-clean-{net}": best for net in e8.NETS}
+    seeds = {
+        s: {
+            "cells": [cell],
+            "width": 7,
+            "search": search,
+            "networks": {
+                "shared-2-clean-resnet": network(70.0 + s, 4.0),
+                "shared-2-clean-mlp": network(60.0, 8.0),
+            },
+            "machine": "m",
+            "versions": {"torch": "1"},
+        }
+        for s in range(3)
+    }
+    text = e8_section({"mnist": seeds})
+    assert "### mnist: 7 units, 5 epochs, the search on 12,000 training samples" in text
+    assert "1 of 1 cells have equal clean accuracy" in text
+    assert "gaussian: ResNet 1, MLP 0" in text
+    assert "+11.0 [+8.5, +13.5] R" in text
+    assert "| 0.25 | 0.13 | 2.00 [2.00, 2.00] | 2.00 [2.00, 2.00] | 2.00 [2.00, 2.00] |" in text
+    assert (
+        text.count("| 89.7 | 89.7 | 89.7 | 89.0 | 89.0 | 89.0 | 86.0 | 86.0 | 86.0 | **82.0** |")
+        == 2
+    )
+    assert "with shared weights from depth 2 on. No setting trains it in shared-2-clean." in text

@@ -343,6 +343,7 @@ def test_bad_callback_arguments(options, said):
         ({"epochs": 0}, "epochs and batch_size must be at least 1, not 0"),
         ({"lr": 0.0}, "lr must be a positive number, not 0.0"),
         ({"label_smoothing": 1.0}, "label_smoothing must be in"),
+        ({"input_noise": -0.1}, "input_noise must be 0 or more"),
         ({"input_dropout": 1.0}, "input_dropout must be in"),
         ({"weight_decay": -1.0}, "weight_decay must be 0 or more, not -1.0"),
         ({"clip": 0.0}, "clip must be above 0"),

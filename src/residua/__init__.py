@@ -82,6 +82,7 @@ if TYPE_CHECKING:
         sensitive_units,
         separability,
     )
+    from residua.transients.streamed import Measures, measures
 
 _HOME = {
     "data": ("DataSplits", "load_data", "loader"),
@@ -161,6 +162,7 @@ _HOME = {
         "sampled_gains",
         "swaps",
     ),
+    "transients.streamed": ("Measures", "measures"),
     "transients.separability": (
         "SensitiveUnits",
         "Separability",
@@ -187,6 +189,7 @@ __all__ = [
     "Interactions",
     "Linearised",
     "Mantel",
+    "Measures",
     "MissingExtraError",
     "Moments",
     "NetConfig",
@@ -244,6 +247,7 @@ __all__ = [
     "loader",
     "mantel",
     "map_jacobian",
+    "measures",
     "noise",
     "noise_covariances",
     "ode_jacobian",
