@@ -170,12 +170,15 @@ def test_e5_counts_own_classes_and_judges_c7_over_networks_that_settle():
         s: unit_seed(parts(90.0 + s, 60.0), settled=30) if s < 3 else unit_seed(None)
         for s in range(4)
     }
-    text = e5_section({"circles": circles, "mnist": {0: unit_seed(None, own=9)}})
+    ends = {s: {"one_point": s != 2} for s in range(4)}
+    text = e5_section({"circles": circles, "mnist": {0: unit_seed(None, own=9)}}, ends)
     assert "| mnist | 1 of 3, incomplete | 9 of 10 | 0 of 1 | 4 |" in text
     assert "| mnist | 10.0 / 20.0 % | 98.0 / 98.0 % |" in text
     assert "| circles | 3 of 4 | 1.0 / 2.0 % | 3.0 / 91.0 % | 5.0 / 60.0 % | +31.0 [" in text
-    assert "[+28.5, +33.5]: holds |" in text
-    assert "| mnist | 0 of 1 | – | – | – | – |" in text
+    assert "[+28.5, +33.5]: holds | 3, 0 |" in text
+    assert "ahead in 2 of 2 seeds whose test points all rest at one" in text
+    assert "and in 1 of 1 whose" in text
+    assert "| mnist | 0 of 1 | – | – | – | – | – |" in text
 
 
 def test_e6_reports_ratios_and_c6_over_networks_that_move():

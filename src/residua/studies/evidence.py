@@ -142,7 +142,9 @@ if __name__ == "__main__":
     for study, write in (("e1", e1_section), ("e3", e3_section)):
         if found := results(study):
             parts.append(write(next(iter(found.values()))))
-    for study, write_all in (("e5", e5_section), ("e6", e6_section), ("e8", e8_section)):
+    if found := results("e5"):
+        parts.append(e5_section(found, results("e1").get("circles")))
+    for study, write_all in (("e6", e6_section), ("e8", e8_section)):
         if found := results(study):
             parts.append(write_all(found))
     for name, write_cost in (

@@ -56,8 +56,13 @@ process.
 """
 
 
-def e5_section(found: Mapping[str, Seeds]) -> str:
-    """Return E5 and C7: counts of own classes, accuracies from windows and from parts."""
+def e5_section(found: Mapping[str, Seeds], ends: Seeds | None = None) -> str:
+    """Return E5 and C7: counts of own classes, accuracies from windows and from parts.
+
+    Args:
+        found: E5's results.
+        ends: E1's results on the circles, which say where their test points come to rest.
+    """
     parts = {name: _sorted(found[name]) for name in ASKED if name in found}
     rows = [
         [
@@ -84,7 +89,13 @@ def e5_section(found: Mapping[str, Seeds]) -> str:
         "",
         _C7,
     ]
-    lines += [*_parts(parts), "", made(next(iter(parts.values()))[0]), ""]
+    lines += [
+        *_parts(parts),
+        "",
+        *_by_ends(found.get("circles", {}), ends or {}),
+        made(next(iter(parts.values()))[0]),
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -93,16 +104,36 @@ def _parts(parts: Mapping[str, list[dict[str, Any]]]) -> list[str]:
     for name, seeds in parts.items():
         settled = [s["parts"] for s in seeds if s["parts"]]
         if not settled:
-            rows.append([name, f"0 of {len(seeds)}", "–", "–", "–", "–"])
+            rows.append([name, f"0 of {len(seeds)}", "–", "–", "–", "–", "–"])
             continue
         gap = [p["transient"][1] - p["steady"][1] for p in settled]
         mean, low, high = interval(np.array(gap))
         verdict = "holds" if low > 0 else "reversed" if high < 0 else "undecided"
         cells = [_both([p[part] for p in settled]) for part in ("input", "transient", "steady")]
         difference = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]: {verdict}"
-        rows.append([name, f"{len(settled)} of {len(seeds)}", *cells, difference])
+        ahead = f"{sum(g > 0 for g in gap)}, {sum(g < 0 for g in gap)}"
+        rows.append([name, f"{len(settled)} of {len(seeds)}", *cells, difference, ahead])
     header = ["networks", "settled", "input", "transient", "steady", "transient − steady, points"]
+    header += ["seeds ahead: transient, steady"]
     return table(header, rows)
+
+
+def _by_ends(circles: Seeds, ends: Seeds) -> list[str]:
+    """Return C7 on the circles, apart for seeds whose points all rest at one point and the others."""
+    ahead: dict[bool, list[bool]] = {True: [], False: []}
+    for seed, s in circles.items():
+        if s["parts"] and seed in ends:
+            gap = s["parts"]["transient"][1] - s["parts"]["steady"][1]
+            ahead[ends[seed]["one_point"]].append(gap > 0)
+    if not any(ahead.values()):
+        return []
+    one, several = ahead[True], ahead[False]
+    return [
+        f"On the circles the transient part is ahead in {sum(one)} of {len(one)} seeds whose test "
+        f"points all rest at one fixed point (E1), and in {sum(several)} of {len(several)} whose points "
+        "rest at several.",
+        "",
+    ]
 
 
 def _both(pairs: list[list[float]]) -> str:
