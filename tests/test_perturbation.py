@@ -266,8 +266,10 @@ def test_bad_noise_layers_and_sizes_are_refused():
     ):
         with pytest.raises(rs.InputError, match=said):
             rs.NoiseConfig(**options)
-    with pytest.raises(rs.InputError, match=r"this noise.* needs the class of each sample"):
+    with pytest.raises(rs.InputError, match=r"gradient-sign noise needs the class of each sample"):
         rs.noise(net, [x], rs.NoiseConfig("gradient-sign"))
+    with pytest.raises(rs.InputError, match="some batches have labels and others have none"):
+        rs.noise(net, [(x, torch.zeros(5, dtype=torch.long)), x])
     with pytest.raises(rs.InputError, match="gave no batch"):
         rs.noise(net, [])
     with pytest.raises(rs.InputError, match="standard deviation must be 0 or more, not -1"):

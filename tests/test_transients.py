@@ -100,6 +100,20 @@ def test_a_class_that_is_absent_has_no_mean_attribution():
     )
 
 
+@pytest.mark.parametrize("call", ["trace", "attribute", "attribute_gradient", "gains", "noise"])
+def test_measures_leave_the_model_as_it_was(call):
+    net, (x, labels) = network(), batch()
+    net.head = nn.Sequential(nn.Dropout(0.5), net.head)
+    net.train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    getattr(rs, call)(net, [(x, labels)] if call == "noise" else x)
+    assert net.training
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+    hooks = [(m._forward_hooks, m._forward_pre_hooks) for m in net.modules()]
+    assert not any(a or b for a, b in hooks)
+
+
 # Transient and steady parts.
 
 

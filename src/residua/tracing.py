@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from residua.errors import InputError, StackError
 from residua.readout import Readout
 from residua.stack import find_stack, like
+from residua.streaming import evaluating
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Trace:
 def trace(model: nn.Module, x: Tensor) -> Trace:
     """Run one batch and return the state after, and the residual of, every layer.
 
+    The model is put in evaluation mode for the pass and back afterwards.
+
     The identity K x_0 + Σ_t K y_t + c = logits is checked on every call, to 1e-5 of the largest
     absolute logit in float32 and 1e-12 in float64. With a norm before the linear head K carries the
     norm's scale at x_T; with a head that is not linear it is head(x_T) that must give the logits.
@@ -81,10 +84,11 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
             states.append(before.detach().clone())
         states.append(after.detach().clone())
 
-    with stack.watch(visit):
-        logits = model(like(x, stack.weight))
-    residuals = [after - before for before, after in pairwise(states)]
-    _check_identity(stack.readout, states, residuals, logits)
+    with evaluating(model):
+        with stack.watch(visit):
+            logits = model(like(x, stack.weight))
+        residuals = [after - before for before, after in pairwise(states)]
+        _check_identity(stack.readout, states, residuals, logits)
     return Trace(
         torch.stack(states), torch.stack(residuals), logits, stack.names, stack.branch_is_residual
     )

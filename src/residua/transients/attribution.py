@@ -121,8 +121,8 @@ def attribute_gradient(model: nn.Module, x: Float[Tensor, "sample ..."]) -> Attr
         InputError: the batch is empty, or holds NaN or infinite values.
     """
     head = find_stack(model).readout.module
+    found = trace(model, x)
     with evaluating(model), torch.no_grad():
-        found = trace(model, x)
         last = found.states[-1]
         steps = torch.cat([found.states[:1], found.residuals])
         shares = [torch.func.jvp(head, (last,), (step,))[1] for step in steps]

@@ -169,8 +169,10 @@ class _Measure:
         """Add one batch, in parts that fit into memory."""
         if labels is not None and labels.is_floating_point():
             labels = None
-        if not self.random or self.clean is not None:
-            labels = class_labels(labels, "this noise, or batches after the first with labels,")
+        if not self.random:
+            labels = class_labels(labels, "gradient-sign noise")
+        if self.samples and (labels is None) != (self.clean is None):
+            raise InputError("some batches have labels and others have none; pass one kind")
         try:
             self._add(x, labels, batch)
             return
