@@ -10,6 +10,7 @@ import xarray as xr
 import residua as rs
 from problems import TWO_UNITS
 from residua import runs
+from residua.analysis import settles
 from residua.data import balanced
 from residua.dynamics.residual_map import residual_map
 from residua.errors import InputError
@@ -178,7 +179,7 @@ def test_transient_and_steady_parts_of_a_network_that_settles():
     x = torch.randn(40, 3, dtype=torch.float64)
     split = rs.Split(x, torch.arange(40) % 2)
     data = rs.DataSplits("mine", split, split, split, ("a", "b"))
-    assert c7.settled(net, data) is not None
+    assert settles(net, split) is not None
     found = c7.parts(net, data)
     assert list(found) == ["input", "transient", "steady"]
     K, c = net.head.weight.detach(), net.head.bias.detach()
@@ -194,7 +195,7 @@ def test_transient_and_steady_parts_of_a_network_that_settles():
     assert found["transient"][1] == pytest.approx(
         100 * float((filled.argmax(1) == split.y).double().mean())
     )
-    assert not c7.one_map(rs.MLP(3, 3, 2))
+    assert settles(rs.MLP(3, 3, 2), split) is None
 
 
 @pytest.fixture

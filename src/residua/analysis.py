@@ -11,6 +11,9 @@ from torch import nn
 from residua.choices import SplitName
 from residua.data import DataSplits, balanced, loader
 from residua.depth.curve import depth_curve, residual_probe
+from residua.dynamics.prolonged import prolong
+from residua.nets import ResNet
+from residua.sources import Split
 from residua.transients.attribution import attribute_classes
 from residua.transients.noise import Kind, NoiseConfig, noise
 from residua.transients.perturbation import gains, lesions
@@ -20,6 +23,7 @@ Advance = Callable[[float], None]
 FIT_SAMPLES = 8192
 # Samples on which the network is perturbed, and of those, on which whole Jacobians are made.
 SAMPLES, FEW = 1000, 5
+LAYERS = 1000  # for how many a network of one map is run on
 SIGMAS = (0.1, 0.2, 0.5, 1.0)
 SHARES = (0.05, 0.1, 0.2, 0.4)
 NOISES: dict[Kind, tuple[float, ...]] = {
@@ -63,10 +67,34 @@ def _fit_batches(data: DataSplits) -> Iterable[Any]:
     return islice(loader(data.train, 512), FIT_SAMPLES // 512)
 
 
+def one_map(net: nn.Module) -> bool:
+    """Return whether one residual map makes all layers, so that the network can be run on."""
+    return isinstance(net, ResNet) and net.shared
+
+
+def settles(net: nn.Module, split: Split, *, samples: int = SAMPLES) -> int | None:
+    """Return from which layer on, of 1000, a network rests; None where it moves or is no one map.
+
+    Taken on so many samples of the split, balanced over classes.
+    """
+    if not one_map(net):
+        return None
+    return prolong(net, loader(balanced(split, samples), 100), LAYERS).settled()
+
+
+def _settles_in_words(net: nn.Module, split: Split) -> str:
+    if not one_map(net):
+        return "No one map makes the layers, so the network cannot be run on until it rests"
+    found = settles(net, split, samples=200)
+    return (
+        f"Run on, it rests from layer {found} on" if found else f"Run for {LAYERS} layers, it moves"
+    )
+
+
 def perturb(
     net: nn.Module, data: DataSplits, split: SplitName, advance: Advance = lambda share: None
 ) -> xr.Dataset:
-    """Return probes of states and residuals, and what perturbations and noise do on a split.
+    """Return probes of states and residuals, what perturbations and noise do, and whether it settles.
 
     Probes are fitted on the first 8,192 training samples, their ridge is chosen on the validation split.
     Lesions and noise take up to 1,000 samples of the split, balanced over classes, Jacobians 5.
@@ -122,7 +150,11 @@ def perturb(
             ),
         },
         coords={"noise": list(NOISES)},
-        attrs={"perturbed_samples": len(some), "jacobian_samples": min(FEW, len(some))},
+        attrs={
+            "perturbed_samples": len(some),
+            "jacobian_samples": min(FEW, len(some)),
+            "settles": _settles_in_words(net, some),
+        },
     )
 
 

@@ -31,7 +31,7 @@ def run_tables(title: str, found: xr.Dataset) -> dict[str, Table]:
     """Return what `residua inspect` shows, by name."""
     tables = {
         "layers": Table(title, *layer_rows(found), _LAYERS),
-        "transients": Table("when the classes part", *_transients(found), _TRANSIENTS),
+        "transients": Table("when the classes part", *_transients(found), _settling(found)),
     }
     if "gain" in found:
         tables["perturbations"] = Table("perturbations", *_perturbations(found), _PERTURBATIONS)
@@ -49,6 +49,10 @@ def layer_rows(found: xr.Dataset) -> tuple[list[str], list[list[str]]]:
         "accuracy": ("curve_accuracy", "{:.2%}"),
     }
     return _by_layer(found, columns)
+
+
+def _settling(found: xr.Dataset) -> str:
+    return f"{_TRANSIENTS} {found.settles}." if "settles" in found.attrs else _TRANSIENTS
 
 
 def _by_layer(

@@ -15,7 +15,8 @@ def e5_tables(found: dict[str, Any]) -> list[Table]:
     rows = [[key, *_e5_row(s)] for key, s in results.items()]
     note = (
         "largest in own class: classes whose most sensitive unit, argmax_i K_ci, has its largest mean "
-        "x_T in them. half decided at: the state from which on half of the decisions are final."
+        "x_T in them. half decided at: the state from which on half of the decisions are final. settled "
+        "unknown: no one map makes the layers, so that the network cannot be run on."
     )
     tables = [Table("most sensitive units", header, [paper, *rows], note)]
     for key, s in results.items():
@@ -47,35 +48,31 @@ def _e5_row(s: dict[str, Any]) -> list[str]:
 def settled(s: dict[str, Any]) -> str:
     """Return in words whether a network has settled."""
     if not s["settles_can_be_told"]:
-        return "cannot be told"
+        return "unknown"
     return f"layer {s['settled']}" if s["settled"] else "no"
 
 
 def e6_tables(found: dict[str, Any]) -> list[Table]:
     """Return how far the classes part between x_1 and x_T, of each seed or run."""
     header = ["", "error", "settled", "distance", "closer", "spread", "Fisher x", "Fisher y"]
-    rows = [[key, *_e6_row(s)] for key, s in found["results"].items()]
+    rows = [row for key, s in found["results"].items() for row in _e6_rows(key, s)]
     note = (
-        "from x_1 to x_T (Fisher y: from y_1 to y_T): mean distance of two class means; pairs of "
-        "classes that are closer at x_T; spread within a class; Fisher ratio of states and residuals. "
-        "The paper: class means separate and grow with depth."
+        "distance: mean over pairs of class means; closer: pairs of classes that are closer at x_T than "
+        "at x_1; spread: within a class, mean over units; Fisher: ratio of states and of residuals. The "
+        "paper: class means separate and grow with depth."
     )
     return [Table("do the classes part?", header, rows, note)]
 
 
-def _e6_row(s: dict[str, Any]) -> list[str]:
-    def change(values: list[float], first: int) -> str:
-        return f"{values[first]:.3g} → {values[-1]:.3g}"
+def _e6_rows(key: str, s: dict[str, Any]) -> list[list[str]]:
+    def at(t: int) -> list[str]:
+        return [f"{s[name][t]:.3g}" for name in ("spread", "fisher")]
 
-    return [
-        f"{s['test_error']:.2f} %",
-        settled(s),
-        change(s["distance"], 1),
-        f"{s['pairs_closer']} of {s['pairs']}",
-        change(s["spread"], 1),
-        change(s["fisher"], 1),
-        change(s["residual_fisher"], 0),
-    ]
+    first = ["", "", f"{s['distance'][1]:.3g}", "", *at(1), f"{s['residual_fisher'][0]:.3g}"]
+    last = [f"{s['test_error']:.2f} %", settled(s), f"{s['distance'][-1]:.3g}"]
+    last += [f"{s['pairs_closer']} of {s['pairs']}", *at(-1), f"{s['residual_fisher'][-1]:.3g}"]
+    depth = len(s["distance"]) - 1
+    return [[f"{key}, x_1", *first], [f"{key}, x_{depth}", *last]]
 
 
 def e8_tables(found: dict[str, Any]) -> list[Table]:

@@ -8,10 +8,10 @@ paired by seed: C7 holds where its 95 % interval is above 0, and is reversed whe
 from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from residua.data import DataSplits, balanced, loader
-from residua.dynamics.prolonged import prolong
+from residua.analysis import LAYERS
+from residua.data import DataSplits, balanced
 from residua.dynamics.residual_map import first_pre_activation, residual_map
 from residua.nets import ResNet
 from residua.sources import Split
@@ -20,7 +20,6 @@ from residua.tracing import trace
 from residua.transients.attribution import Attribution, divide
 from residua.transients.decisions import Decisions
 
-LAYERS = 1000
 SAMPLES = 1000
 
 
@@ -42,18 +41,6 @@ def windows(found: Decisions) -> dict[str, list[float]]:
         for name, (a, b) in named.items()
         if a < b
     }
-
-
-def one_map(net: nn.Module) -> bool:
-    """Return whether one residual map makes all layers, so that the network can be run on."""
-    return isinstance(net, ResNet) and net.shared
-
-
-def settled(net: nn.Module, data: DataSplits) -> int | None:
-    """Return from which layer on, of 1000, a network rests; None where it moves or is no one map."""
-    if not one_map(net):
-        return None
-    return prolong(net, loader(balanced(data.test, SAMPLES), 100), LAYERS).settled()
 
 
 def parts(net: ResNet, data: DataSplits) -> dict[str, list[float]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from residua import runs
+from residua.analysis import Advance, one_map, settles
 from residua.data import DataSplits, load_data, loader
 from residua.nets import MLP, ResNet
 from residua.provenance import machine, versions
@@ -27,7 +28,6 @@ from residua.transients.streamed import Measures, measures
 
 PAPER = {"own_largest": "9 of 10 classes"}
 MEANS = 8192
-Advance = Callable[[float], None]
 
 
 def reproduce(
@@ -63,7 +63,7 @@ def measured(
     advance(0.5)
     decided = found.decisions
     assert found.units is not None  # these networks have a linear head
-    rests = c7.settled(net, data)
+    rests = settles(net, data.test)
     advance(0.3)
     own = found.attribution.own
     summary = of | {
@@ -74,7 +74,7 @@ def measured(
         "units": list(found.units.unit),
         "own_largest": list(found.units.own_largest),
         "settled": rests,
-        "settles_can_be_told": c7.one_map(net),
+        "settles_can_be_told": one_map(net),
         "windows": c7.windows(decided),
         "parts": c7.parts(net, data) if rests and isinstance(net, ResNet) else None,
         "median_layer": decided.median_layer,

@@ -5,7 +5,6 @@ over seeds: its 95 % interval above 1 says that they part with depth. C6: the sa
 (distance in units of the spread within classes), over networks that have not settled.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from residua import runs
+from residua.analysis import Advance, one_map, settles
 from residua.provenance import machine, versions
-from residua.studies import c7, e5
+from residua.studies import e5
 from residua.studies.jobs import repeat
 from residua.studies.reproduction import Reproduction
 from residua.training import evaluate
 
 PAPER = {"class_means": "separate, and grow with depth"}
-Advance = Callable[[float], None]
 
 
 def reproduce(
@@ -36,7 +35,7 @@ def reproduce(
     net, data = run.net.eval(), runs.data_of(run, None, data_dir)
     found = e5.one_pass(net, data)
     advance(0.6)
-    rests = c7.settled(net, data)
+    rests = settles(net, data.test)
     advance(0.4)
     upper = np.triu_indices(len(data.classes), 1)
     pairs = found.states.distance[:, *upper]
@@ -45,7 +44,7 @@ def reproduce(
         "test_error": 100 * (1 - evaluate(net, data.test)),
         "weights": run.config.weights,
         "settled": rests,
-        "settles_can_be_told": c7.one_map(net),
+        "settles_can_be_told": one_map(net),
         "distance": pairs.mean(1).tolist(),
         "pairs_closer": int((pairs[-1] < pairs[1]).sum()),
         "pairs": len(upper[0]),
