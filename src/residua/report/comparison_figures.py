@@ -1,13 +1,15 @@
 """Plotly figures of E8: ResNet beside MLP under noise."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from residua.report.dynamics_figures import Drawn
 from residua.report.figures import COLOURS, MARKS, layout
 
-_NETS = (("ResNet", "solid", "resnet"), ("MLP", "dash", "mlp"))
+_KEYS = ("resnet", "mlp")
 
 
 def comparison_figures(cells: list[dict[str, Any]]) -> Drawn:
@@ -25,13 +27,12 @@ def comparison_figures(cells: list[dict[str, Any]]) -> Drawn:
         ),
         (
             _by_strength(cells),
-            "Accuracy under Gaussian noise on the input, mean over seeds. Line: ResNet; dashes: MLP.",
+            "Accuracy under Gaussian noise on the input, mean over seeds.",
         ),
         (
             _by_state(cells),
             "Signal to noise of the states over depth under Gaussian noise: trace of the covariance "
-            "between classes over that of the noise, geometric mean over seeds. Line: ResNet; "
-            "dashes: MLP.",
+            "between classes over that of the noise, geometric mean over seeds.",
         ),
     ]
 
@@ -62,35 +63,49 @@ def _differences(cells: list[dict[str, Any]]) -> go.Figure:
 
 
 def _by_strength(cells: list[dict[str, Any]]) -> go.Figure:
-    figure = go.Figure()
-    for i, cell in enumerate(cells):
-        found = cell["kinds"]["gaussian"]
-        for net, dash, key in _NETS:
-            figure.add_scatter(
-                x=found["strengths"],
-                y=found[key],
-                name=f"{cell['name']}, {net}",
-                mode="lines+markers",
-                line={"color": COLOURS[i % 8], "dash": dash},
-                marker={"symbol": MARKS[i // 8 % 3]},
-            )
-    layout(figure, "standard deviation of the noise", "accuracy (%)")
-    figure.update_layout(height=560)
-    return figure
+    curves = [
+        (c["name"], c["kinds"]["gaussian"]["strengths"], [c["kinds"]["gaussian"][k] for k in _KEYS])
+        for c in cells
+    ]
+    return _multiples(curves, "σ", "accuracy (%)")
 
 
 def _by_state(cells: list[dict[str, Any]]) -> go.Figure:
-    figure = go.Figure()
-    for i, cell in enumerate(cells):
-        for values, (net, dash, _) in zip(cell["signal_to_noise_by_state"], _NETS, strict=True):
+    curves = [
+        (c["name"], list(range(c["depth"] + 1)), c["signal_to_noise_by_state"]) for c in cells
+    ]
+    return _multiples(curves, "state t", "signal to noise", log=True)
+
+
+def _multiples(
+    cells: Sequence[tuple[str, Sequence[float], Sequence[Sequence[float]]]],
+    across: str,
+    up: str,
+    *,
+    log: bool = False,
+) -> go.Figure:
+    """Draw a small picture for each cell, ResNet beside MLP, all with one vertical axis."""
+    columns = min(4, len(cells))
+    rows = -(-len(cells) // columns)
+    figure = make_subplots(
+        rows, columns, shared_yaxes="all", subplot_titles=[name for name, _, _ in cells]
+    )
+    for k, (_, x, both) in enumerate(cells):
+        for i, (y, net) in enumerate(zip(both, ("ResNet", "MLP"), strict=True)):
             figure.add_scatter(
-                x=list(range(len(values))),
-                y=values,
-                name=f"{cell['name']}, {net}",
+                x=x,
+                y=y,
+                name=net,
                 mode="lines+markers",
-                line={"color": COLOURS[i % 8], "dash": dash},
-                marker={"symbol": MARKS[i // 8 % 3]},
+                line={"color": COLOURS[i], "dash": ("solid", "dash")[i]},
+                showlegend=k == 0,
+                row=k // columns + 1,
+                col=k % columns + 1,
             )
-    layout(figure, "state t", "signal to noise", log=True)
-    figure.update_layout(height=560)
+    figure.update_layout(
+        template="plotly_white", height=210 * rows + 100, margin={"t": 70, "b": 50, "r": 20}
+    )
+    figure.update_xaxes(title=across, row=rows)
+    figure.update_yaxes(title=up, col=1, type="log" if log else "linear")
+    figure.update_yaxes(type="log" if log else "linear")
     return figure

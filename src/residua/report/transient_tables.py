@@ -72,7 +72,8 @@ def _e6_rows(key: str, s: dict[str, Any]) -> list[list[str]]:
     last = [f"{s['test_error']:.2f} %", settled(s), f"{s['distance'][-1]:.3g}"]
     last += [f"{s['pairs_closer']} of {s['pairs']}", *at(-1), f"{s['residual_fisher'][-1]:.3g}"]
     depth = len(s["distance"]) - 1
-    return [[f"{key}, x_1", *first], [f"{key}, x_{depth}", *last]]
+    rows = [[f"{key}, x_1", *first], [f"{key}, x_{depth}", *last]]
+    return rows if depth > 1 else rows[1:]
 
 
 def e8_tables(found: dict[str, Any]) -> list[Table]:
