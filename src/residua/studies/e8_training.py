@@ -93,7 +93,7 @@ TASKS = {
     "mnist": Task(
         "mnist",
         800,
-        _cells(("variable",), (3, 7)),
+        _cells(("variable",), (3, 5, 7)),
         TrainConfig(epochs=5, label_smoothing=0.0, accelerator="cpu", precision="bf16-mixed"),
         12_000,
     ),
