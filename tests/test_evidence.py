@@ -246,4 +246,4 @@ def test_e8_counts_verdicts_and_lists_every_setting():
         text.count("| 89.7 | 89.7 | 89.7 | 89.0 | 89.0 | 89.0 | 86.0 | 86.0 | 86.0 | **82.0** |")
         == 2
     )
-    assert "with shared weights from depth 2 on. No setting trains it in shared-2-clean." in text
+    assert "at depth 2 with shared weights. No setting trains it in shared-2-clean." in text

@@ -45,8 +45,8 @@ inputs. Noise on up to 1,000 test samples, 4 draws each; strengths in the JSON. 
 _E8_NOTES = """Difference: accuracy of the ResNet less the MLP's, points, mean over strengths, 95 %
 interval over seeds. R, M: the interval lies on one side; –: it holds 0; (): clean accuracies differ
 by more than half a point, nothing is decided. layers: noise of one standard deviation on states
-that are larger in the ResNet. gradient-sign follows the network's own gradient, which saturated
-units hide.
+that are larger in the ResNet. gradient-sign: the worst case to first order, by each network's own
+gradient.
 """
 _STREAMING = """## Cost of all streaming measures in one pass: 15 × 1064 units
 
@@ -270,7 +270,7 @@ def _tried(cells: list[dict[str, Any]], tried: Mapping[str, Any]) -> list[str]:
 
 
 def _untrained(cells: list[dict[str, Any]], tried: Mapping[str, Any]) -> str:
-    """Return from which depth on no usual start of W (gain 1 or less) trains the MLP."""
+    """Return at which depths no usual start of W (gain 1 or less) trains the MLP."""
     words = []
     for weights in dict.fromkeys(c["weights"] for c in cells):
         depths = sorted(
@@ -281,8 +281,8 @@ def _untrained(cells: list[dict[str, Any]], tried: Mapping[str, Any]) -> str:
                 and min(s["val_error"] for s in tried[f"{c['name']}-mlp"] if s["gain"] <= 1) > 50
             }
         )
-        said = f"from depth {depths[0]} on" if depths else "at no depth tried"
-        words.append(f"with {weights} weights {said}")
+        said = f"at depth {', '.join(map(str, depths))}" if depths else "at no depth"
+        words.append(f"{said} with {weights} weights")
     every = [(c, min(s["val_error"] for s in tried[f"{c['name']}-mlp"])) for c in cells]
     dead = [c["name"] for c, error in every if error > 50]
     tail = (
@@ -291,7 +291,7 @@ def _untrained(cells: list[dict[str, Any]], tried: Mapping[str, Any]) -> str:
         else "Some setting trains it in every cell."
     )
     return (
-        "Started with a gain of 1 or less, every MLP stays above 50 % validation error "
+        "Where no start of gain 1 or less trains the MLP (validation error above 50 %): "
         f"{'; '.join(words)}. {tail}"
     )
 
