@@ -263,6 +263,9 @@ def test_bad_noise_layers_and_sizes_are_refused():
         ({"strengths": ()}, "at least one, not"),
         ({"strengths": (1.5,), "kind": "occlusion"}, "must be 0…1, a share of the input"),
         ({"draws": 1}, "draws must be at least 2"),
+        ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
+        ({"value_range": (3.0, -1.0)}, r"value_range must be \(lowest, highest\)"),
+        ({"value_range": (math.nan, 1.0)}, "value_range must be"),
     ):
         with pytest.raises(rs.InputError, match=said):
             rs.NoiseConfig(**options)
@@ -286,6 +289,10 @@ def test_bad_noise_layers_and_sizes_are_refused():
         rs.sampled_gains(net, x, states=[-1])
     with pytest.raises(rs.InputError, match="size must be above 0"):
         rs.sampled_gains(net, x, size=0.0)
+    with pytest.raises(rs.InputError, match="scale must be a finite number, not nan"):
+        rs.lesions(net, [(x, labels)], scale=math.nan)
+    with pytest.raises(rs.InputError, match="states must name at least one"):
+        rs.sampled_gains(net, x, states=[])
     with pytest.raises(rs.InputError, match="at least one sample"):
         rs.gains(net, x[:0])
     with pytest.raises(rs.InputError, match="labels or targets"):
@@ -308,8 +315,12 @@ resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20,) * 2)
 
 CALLS = """
 print(rs.noise(net, [(x, y)], config).samples, rs.gains(net, x[:60]).state.shape)
-try: rs.accumulate(net, [large])
-except rs.InputError as error: print(error)
+for call in (rs.accumulate, rs.lesions):
+    try: call(net, [large])
+    except rs.InputError as error: print(error)
+for call in (rs.attribute, rs.sampled_gains):
+    try: call(net, large[0])
+    except rs.InputError as error: print(error)
 """
 
 
@@ -319,6 +330,20 @@ def test_a_batch_too_large_for_memory_is_halved_or_named():
         [sys.executable, "-c", LIMITED + CALLS], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    halved, named = done.stdout.splitlines()
+    halved, *named = done.stdout.splitlines()
     assert halved == "6000 (4, 60)"
-    assert named.startswith("a batch of 36000 samples does not fit into memory; pass batches of ")
+    assert len(named) == 4
+    for said in named:
+        assert said.startswith(
+            "a batch of 36000 samples does not fit into memory; pass batches of "
+        )
+
+
+def test_gradient_sign_works_in_inference_mode():
+    net, x = identity_chain(2), inputs(6)
+    labels = torch.arange(6) % 2
+    config = rs.NoiseConfig("gradient-sign", (0.5,))
+    expected = rs.noise(net, [(x, labels)], config)
+    with torch.inference_mode():
+        found = rs.noise(net, [(x.clone(), labels)], config)
+    assert found.displacement.tolist() == expected.displacement.tolist()

@@ -234,6 +234,9 @@ def test_e8_from_the_command_line_searches_once_and_goes_on(small_e8, tmp_path):
     first = rs.load(out / "training" / "digits" / "variable-2-noisy-mlp-1.safetensors")
     test = e8_training.data_for(small_e8, 1).test
     assert nets[1]["variable-2-noisy-mlp"]["test_accuracy"] == 100 * rs.evaluate(first, test)
+    command = ("reproduce", "E5", "--run", tmp_path, "--out", tmp_path / "none")
+    failing("--data is an option of E8, not of E5", *command, "--data", "mnist")
+    failing("--seeds trains networks, and --run measures finished ones", *command, "--seeds", 2)
     failing("E8 is made for digits and mnist, not 'circles'", "reproduce", "E8", "--data", "circles",
             "--out", tmp_path / "none")  # fmt: skip
     assert (out / "report.html").read_text(encoding="utf-8").count("<figure>") == 3

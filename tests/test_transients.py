@@ -316,3 +316,121 @@ def test_a_model_called_twice_in_one_forward_is_refused():
 
     with pytest.raises(rs.StackError, match="ran 8 layers where the model has 4"):
         rs.trace(Twice(network()), batch()[0])
+
+
+# What every measure refuses.
+
+
+def test_parts_of_a_model_keep_their_modes():
+    net, (x, labels) = network(), batch()
+    net.train()
+    net.head.eval()
+    rs.noise(net, [(x, labels)])
+    rs.trace(net, x)
+    assert net.training
+    assert not net.head.training
+    assert net.blocks[0].training
+
+
+def test_inputs_that_no_measure_can_use_are_refused_alike():
+    net, (x, labels) = network(), batch()
+    bad = x.clone()
+    bad[3, 2] = torch.nan
+    for call in (rs.trace, rs.attribute, rs.attribute_gradient, rs.gains, rs.sampled_gains):
+        with pytest.raises(rs.InputError, match="x holds 1 NaN or infinite values"):
+            call(net, bad)
+        with pytest.raises(rs.InputError, match=r"shape \(sample, …\) with at least one sample"):
+            call(net, x[:0])
+        with pytest.raises(rs.InputError, match=r"shape \(sample, …\)"):
+            call(net, x[0])
+    for call in (rs.accumulate, rs.decisions, rs.measures, rs.lesions, rs.swaps, rs.noise):
+        with pytest.raises(rs.InputError, match="x holds 1 NaN or infinite values"):
+            call(net, [(bad, labels)])
+        with pytest.raises(
+            rs.InputError, match=r"pass batches, such as \[x\] or \[\(x, labels\)\]"
+        ):
+            call(net, x)
+    with pytest.raises(rs.InputError, match="x holds 1 NaN"):
+        rs.noise_covariances(net, bad[3], 0.1)
+    empty = (x[:0], labels[:0])
+    assert rs.noise(net, [(x, labels), empty]).samples == 40
+    assert rs.lesions(net, [empty, (x, labels)]).samples == 40
+
+
+def test_a_network_that_has_diverged_is_named():
+    net, (x, labels) = network(), batch()
+    with torch.no_grad():
+        net.blocks[1].linear.bias[0] = torch.nan
+    for call in (rs.trace, rs.gains):
+        with pytest.raises(rs.StackError, match="outputs hold NaN or infinite values"):
+            call(net, x)
+    with pytest.raises(rs.StackError, match="outputs hold NaN or infinite values"):
+        rs.measures(net, [(x, labels)])
+
+
+def test_a_head_of_one_output_has_no_decision():
+    net, (x, labels) = network(), batch()
+    net.head = nn.Linear(7, 1).double()
+    found = rs.gains(net, x[:3])
+    assert np.isfinite(found.logits).all()
+    assert np.isnan(found.margin).all()
+    assert np.isnan(rs.noise(net, [x]).agreement).all()
+    with pytest.raises(rs.InputError, match="a margin needs at least two classes"):
+        rs.attribute(net, x).margins(labels)
+    with pytest.raises(rs.InputError, match="decisions need at least two classes"):
+        rs.decisions(net, [(x, labels * 0)])
+
+
+def test_a_wrapper_that_changes_the_logits_is_refused():
+    class Tripled(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return 3 * self.net(x)
+
+    net, (x, _) = network(), batch()
+    for call in (rs.trace, rs.gains):
+        with pytest.raises(
+            rs.StackError, match="the head must be applied to the last state itself"
+        ):
+            call(Tripled(net), x)
+    torch.manual_seed(5)
+    other = rs.ResNet(5, 7, 3, depth=4).double()
+    with pytest.raises(rs.StackError, match="add up to logits that are off"):
+        rs.divide(other, rs.trace(net, x), torch.zeros(40, 7))
+    with pytest.raises(rs.InputError, match="the trace has 7 units and the head takes 9"):
+        rs.divide(rs.ResNet(5, 9, 3).double(), rs.trace(net, x), torch.zeros(40, 7))
+
+
+def test_states_that_differ_by_rounding_alone_have_no_ratios():
+    """A deep MLP with W = 0.05: its states become one point, in float32 sooner than in float64."""
+    torch.manual_seed(0)
+    net = rs.MLP(20, 30, 3, depth=12)
+    with torch.no_grad():
+        net.block(0).linear.weight.mul_(0.05)
+    x, labels = torch.randn(90, 20), torch.arange(90) % 3
+    single = rs.measures(net, [(x, labels)]).states.fisher
+    noisy = rs.noise(net, [(x, labels)], rs.NoiseConfig("gaussian", (0.5,)))
+    net.double()
+    double = rs.measures(net, [(x, labels)]).states.fisher
+    assert np.isnan(single[-1])
+    assert np.isnan(noisy.signal_to_noise[0, -1])
+    known = np.isfinite(single)
+    assert known[:3].all()
+    np.testing.assert_allclose(single[known], double[known], rtol=0.05)
+
+
+def test_half_precision_is_measured_in_single():
+    torch.manual_seed(0)
+    net = rs.ResNet(64, 128, 10, depth=3)
+    x = torch.randn(300, 64)
+    config = rs.NoiseConfig("gaussian", (2.0,))
+    expected = rs.noise(net, [x], config)
+    for dtype in (torch.float16, torch.bfloat16):
+        found = rs.noise(net.to(dtype), [x], config)
+        np.testing.assert_allclose(found.noise, expected.noise, rtol=0.03)
+        assert np.isfinite(found.displacement).all()
+        assert rs.sampled_gains(net, x[:2]).state.shape == (4, 8, 2)
+        assert rs.attribute(net, x[:2]).to_dataset().logits.shape == (2, 10)

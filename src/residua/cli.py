@@ -145,18 +145,20 @@ def inspect(
     if out_dir is not None:
         folder.refuse_existing(out_dir)
     found = runs.read(run)
-    if out_dir is not None:
-        folder.make_folder(out_dir)
     where = str(data_dir) if data_dir else None
-    with share_bar("probes, perturbations, noise", disable=quiet or as_json) as advance:
+    with (
+        folder.new_folder(out_dir),
+        share_bar("probes, perturbations, noise", disable=quiet or as_json) as advance,
+    ):
         fresh = runs.inspect(found, split, data, where, advance)
+        if out_dir is not None:
+            runs.write_analysis(fresh, out_dir / "analysis.nc")
     tables = run_tables(f"{found.summary['data']}, {split} split", fresh)
     if as_json:
         print(json.dumps({name: table.records() for name, table in tables.items()}))
     else:
         print_tables(tables.values())
     if out_dir is not None:
-        runs.write_analysis(fresh, out_dir / "analysis.nc")
         write_report(out_dir, f"residua: {run.name}", {run.name: (found.summary, fresh)})
         if not as_json:
             out.print(f"wrote {out_dir}/analysis.nc and report.html", soft_wrap=True)

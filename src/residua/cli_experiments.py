@@ -71,13 +71,17 @@ def reproduce(
     out_dir: Annotated[
         Path, typer.Option("--out", help="New folder, or one in which it was stopped.")
     ],
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds, from 0; default 3.")
+    ] = None,
     run: Annotated[
         list[Path] | None,
         typer.Option(help="E3, E5, E6: a finished run instead of training; repeatable."),
     ] = None,
-    layers: Annotated[int, typer.Option(min=2, help="E3: how far the network is run.")] = 1000,
-    data: Annotated[str, typer.Option(help="E8: digits or mnist.")] = "digits",
+    layers: Annotated[
+        int | None, typer.Option(min=2, help="E3: how far the network is run; default 1000.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="E8: digits (default) or mnist.")] = None,
     data_dir: DataDir = None,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,

@@ -41,6 +41,21 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
+def new_folder(folder: Path | None) -> Iterator[None]:
+    """Make a folder for results, and take it away where an error or a stop leaves it empty."""
+    if folder is None:
+        yield
+        return
+    there = folder.exists()
+    make_folder(folder)
+    try:
+        yield
+    finally:
+        if not there and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+@contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of a run; the lock goes with the process, however it ends."""
     try:

@@ -102,3 +102,31 @@ def readout(module: nn.Module) -> Readout:
         ):
             return Readout(module, linear, norm, classes)
     return Readout(module, None, None, classes)
+
+
+def check_logits(total: Tensor, logits: Tensor, dtype: torch.dtype) -> None:
+    """Refuse logits that are not what the head gives for the last state, or are not finite.
+
+    To 1e-5 of the largest absolute logit where the model computes in float32, 1e-12 in float64.
+
+    Raises:
+        StackError: they are not.
+    """
+    if not bool(logits.isfinite().all()):
+        raise StackError(
+            "the model's outputs hold NaN or infinite values, so nothing can be said of its layers; "
+            "train it with a lower learning rate, or in a higher precision"
+        )
+    if total.shape != logits.shape:
+        raise StackError(
+            f"the head gives logits of the shape {tuple(total.shape)} and the model puts out "
+            f"{tuple(logits.shape)}; the model must return what its head gives"
+        )
+    size, error = logits.abs().max(), (total - logits).abs().max()
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 0.05)
+    if not error <= tolerance * size:
+        raise StackError(
+            f"the layers' contributions K y_t add up to logits that are off by {error:.3g} (largest "
+            f"logit {size:.3g}); the head must be applied to the last state itself, and its output "
+            "returned as it is"
+        )

@@ -19,12 +19,14 @@ from residua.streaming import stream
 class Moments:
     """Mean and sum of squared deviations, per class and unit, mergeable (Chan, Golub, LeVeque 1979).
 
-    Shapes: mean and m2 (t, class, unit), count (class,); float64.
+    Shapes: mean and m2 (t, class, unit), count (class,); float64. `eps` is that of the precision in
+    which the values were computed: what differs by less, relative to its size, is rounding.
     """
 
     count: Float[np.ndarray, "classes"]
     mean: Float[np.ndarray, "t classes unit"]
     m2: Float[np.ndarray, "t classes unit"]
+    eps: float = float(np.finfo(np.float64).eps)
 
     def __add__(self, other: "Moments") -> "Moments":
         n = self.count + other.count
@@ -34,6 +36,7 @@ class Moments:
             n,
             self.mean + share * delta,
             self.m2 + other.m2 + self.count[:, None] * share * delta**2,
+            max(self.eps, other.eps),
         )
 
     @property
@@ -46,7 +49,7 @@ class Moments:
         n = self.count.sum(keepdims=True)
         mean = np.tensordot(self.count, self.mean, (0, 1))[:, None] / n
         between = (self.count[:, None] * (self.mean - mean) ** 2).sum(1, keepdims=True)
-        return Moments(n, mean, self.m2.sum(1, keepdims=True) + between)
+        return Moments(n, mean, self.m2.sum(1, keepdims=True) + between, self.eps)
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,8 @@ class StatisticsConsumer:
         assert self.count is not None  # stream refuses to end without a batch
         pairs = [r.result(self.count) for r in running]
         mean, m2 = (np.stack([p[i].numpy(force=True) for p in pairs]) for i in (0, 1))
-        return Moments(self.count.numpy(force=True).copy(), mean, m2)
+        eps = torch.finfo(self.stack.weight.dtype).eps
+        return Moments(self.count.numpy(force=True).copy(), mean, m2, eps)
 
 
 def accumulate(model: nn.Module, batches: Iterable[Any]) -> Statistics:

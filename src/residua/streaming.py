@@ -43,6 +43,11 @@ def unpack(batch: Any, classes: int) -> tuple[Tensor, Tensor | None]:
         kind = ", ".join(type(p).__name__ for p in parts)
         raise InputError(f"a batch must be x or (x, labels), tensors or arrays, not ({kind})")
     x = torch.as_tensor(parts[0])
+    if x.ndim < 2:
+        raise InputError(
+            f"the x of a batch must have the shape (sample, …), not {tuple(x.shape)}; pass batches, "
+            "such as [x] or [(x, labels)], not the samples themselves"
+        )
     if len(parts) == 1:
         return x, None
     labels = torch.as_tensor(parts[1])
@@ -59,6 +64,25 @@ def unpack(batch: Any, classes: int) -> tuple[Tensor, Tensor | None]:
             f"{int(labels.min())}…{int(labels.max())}"
         )
     return x, labels.long()
+
+
+def as_inputs(x: Tensor | np.ndarray, weight: Tensor) -> Tensor:
+    """Return a batch of inputs on a parameter's device and in its precision.
+
+    Raises:
+        InputError: it is no tensor or array (sample, …), is empty, or holds NaN or infinite values.
+    """
+    if not isinstance(x, Tensor | np.ndarray):
+        raise InputError(f"x must be a tensor or array, not {type(x).__name__}")
+    x = like(torch.as_tensor(x), weight)
+    if x.ndim < 2 or not len(x):
+        raise InputError(
+            f"x must have the shape (sample, …) with at least one sample, not {tuple(x.shape)}"
+        )
+    # A sum takes no memory; it can overflow, so only where it is not finite are the values looked at.
+    if not bool(x.sum().isfinite()) and not bool(x.isfinite().all()):
+        raise InputError(f"x holds {int((~x.isfinite()).sum())} NaN or infinite values")
+    return x
 
 
 def class_labels(labels: Tensor | None, what: str) -> Tensor:
@@ -82,15 +106,31 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(outputs, labels.to(outputs.device), reduction="none")
 
 
+def sample_losses(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of each sample.
+
+    Raises:
+        InputError: the loss gives something else than one value a sample.
+    """
+    each = loss(outputs, targets)
+    if each.shape != (len(outputs),):
+        raise InputError(
+            f"loss must give one value for each of the {len(outputs)} samples, not the shape "
+            f"{tuple(each.shape)}; leave its mean out (reduction='none'), sum over outputs"
+        )
+    return each
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode, and back afterwards."""
-    was_training = model.training
+    """Put a model in evaluation mode, and every part of it back afterwards."""
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for module in training:
+            module.training = True
 
 
 def out_of_memory(error: RuntimeError) -> bool:
@@ -126,7 +166,7 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
                 continue
             if seen and labelled != (labels is not None):
                 raise InputError("some batches have labels and others have none; pass one kind")
-            x = like(x, stack.weight)
+            x = as_inputs(x, stack.weight)
             if not seen:
                 in_place = stack.works_in_place(x[:1])
             labelled = labels is not None

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from residua.errors import InputError, StackError
-from residua.readout import Readout
-from residua.stack import find_stack, like
-from residua.streaming import evaluating
+from residua.readout import Readout, check_logits
+from residua.stack import find_stack
+from residua.streaming import as_inputs, evaluating, refusing_too_large
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Trace:
         """Return labelled arrays with the dimensions state 0…T, layer 1…T, sample, unit, class."""
         data = xr.Dataset(
             {
-                "states": (("state", "sample", "unit"), self.states.numpy(force=True)),
-                "residuals": (("layer", "sample", "unit"), self.residuals.numpy(force=True)),
-                "logits": (("sample", "class"), self.logits.numpy(force=True)),
+                "states": (("state", "sample", "unit"), as_array(self.states)),
+                "residuals": (("layer", "sample", "unit"), as_array(self.residuals)),
+                "logits": (("sample", "class"), as_array(self.logits)),
             },
             coords={
                 "state": range(self.depth + 1),
@@ -56,6 +56,13 @@ class Trace:
         if labels is not None:
             data = data.assign_coords(label=("sample", labels.numpy(force=True)))
         return data
+
+
+def as_array(values: Tensor) -> np.ndarray:
+    """Return a tensor as an array; numpy knows no bfloat16, so that becomes float32."""
+    if values.dtype == torch.bfloat16:
+        values = values.float()
+    return np.asarray(values.numpy(force=True))
 
 
 @torch.no_grad()
@@ -73,10 +80,7 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
         InputError: the batch is empty, or holds NaN or infinite values.
     """
     stack = find_stack(model)
-    if not len(x):
-        raise InputError(f"a trace needs at least one sample, and x has the shape {tuple(x.shape)}")
-    if not bool(x.isfinite().all()):
-        raise InputError(f"x holds {int((~x.isfinite()).sum())} NaN or infinite values")
+    x = as_inputs(x, stack.weight)
     states: list[Tensor] = []
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:
@@ -85,8 +89,8 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
         states.append(after.detach().clone())
 
     with evaluating(model):
-        with stack.watch(visit):
-            logits = model(like(x, stack.weight))
+        with refusing_too_large(stack, x), stack.watch(visit):
+            logits = model(x)
         residuals = [after - before for before, after in pairwise(states)]
         _check_identity(stack.readout, states, residuals, logits)
     return Trace(
@@ -103,17 +107,4 @@ def _check_identity(
         K, c = readout.map()
         parts = states[0] @ K.T + sum(y @ K.T for y in residuals)
         total = readout.scale(states[-1])[:, None] * parts + c
-    if total.shape != logits.shape:
-        raise StackError(
-            f"the head gives logits of the shape {tuple(total.shape)} and the model puts out "
-            f"{tuple(logits.shape)}; the model must return what its head gives"
-        )
-    scale = logits.abs().max()
-    error = (total - logits).abs().max()
-    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(logits.dtype, 0.05)
-    if not error <= tolerance * scale:
-        raise StackError(
-            f"the layers' contributions K y_t add up to logits that are off by {error:.3g} (largest "
-            f"logit {scale:.3g}); the head must be applied to the last state itself, and its output "
-            "returned as it is"
-        )
+    check_logits(total, logits, logits.dtype)

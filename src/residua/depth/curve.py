@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from residua.errors import InputError
 from residua.stack import ResidualStack, find_stack
-from residua.streaming import Loss, class_labels, cross_entropy, stream
+from residua.streaming import Loss, class_labels, cross_entropy, sample_losses, stream
 
 Target = Literal["logits", "labels"]
 Of = Literal["states", "residuals"]
@@ -171,7 +171,8 @@ class HeadEvaluation:
         weight, bias = self.weights[t].to(x), self.biases[t].to(x)
         logits = torch.addmm(bias, x, weight.T).reshape(len(x), self.candidates, -1)
         labels = self.labels.to(x.device)
-        loss = torch.stack([self.score(z, labels) for z in logits.unbind(1)], 1).double()
+        each = [sample_losses(self.score, z, labels) for z in logits.unbind(1)]
+        loss = torch.stack(each, 1).double()
         self.loss[t] += loss.sum(0).cpu()
         self.square[t] += loss.square().sum(0).cpu()
         if labels.is_floating_point():

@@ -46,7 +46,7 @@ def _differences(cells: list[dict[str, Any]]) -> go.Figure:
         figure.add_scatter(
             x=[k + (i - 2.5) / 8 for k in range(len(names))],
             y=[f[0] for f in found],
-            error_y={"array": [f[2] - f[0] for f in found], "thickness": 1},
+            error_y={"array": [(f[2] or f[0]) - f[0] for f in found], "thickness": 1},
             mode="markers",
             name=kind,
             marker={
@@ -72,7 +72,8 @@ def _by_strength(cells: list[dict[str, Any]]) -> go.Figure:
 
 def _by_state(cells: list[dict[str, Any]]) -> go.Figure:
     curves = [
-        (c["name"], list(range(c["depth"] + 1)), c["signal_to_noise_by_state"]) for c in cells
+        (c["name"], [float(t) for t in range(c["depth"] + 1)], c["signal_to_noise_by_state"])
+        for c in cells
     ]
     return _multiples(curves, "state t", "signal to noise", log=True)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,21 +27,24 @@ Done = Mapping[str, Reproduction]
 
 @dataclass(frozen=True)
 class Options:
-    """How an experiment is done.
+    """How an experiment is done; what an experiment does not know must stay None.
 
     Attributes:
-        seeds: how many, from 0.
-        layers: E3: how far the network is run.
-        data: E8: "digits" or "mnist".
+        seeds: how many, from 0; default 3. Not with finished runs.
+        layers: E3: how far the network is run; default 1000.
+        data: E8: "digits" (default) or "mnist".
         data_dir: folder of local parquet data sets.
         quiet: without progress.
     """
 
-    seeds: int = 3
-    layers: int = e3.LAYERS
-    data: str = "digits"
+    seeds: int | None = None
+    layers: int | None = None
+    data: str | None = None
     data_dir: str | None = None
     quiet: bool = False
+
+
+_DEFAULTS: dict[str, Any] = {"layers": e3.LAYERS, "data": "digits"}
 
 
 class Spec(NamedTuple):
@@ -72,6 +75,7 @@ def _circles(seed: int, folder: Path, options: Options, advance: Advance) -> Rep
 
 
 def _e3(run: runs.Run, options: Options, advance: Advance) -> Reproduction:
+    assert options.layers is not None
     return e3.reproduce(run, layers=options.layers, advance=advance)
 
 
@@ -85,6 +89,7 @@ def _e6(run: runs.Run, options: Options, advance: Advance) -> Reproduction:
 
 def _e8(seed: int, folder: Path, options: Options, advance: Advance) -> Reproduction:
     # One folder for all seeds: they share the search.
+    assert options.data is not None
     shared = folder.parent / options.data
     task = TASKS[options.data]
     return e8.reproduce(task, seed, shared, data_dir=options.data_dir, advance=advance)
@@ -133,23 +138,40 @@ EXPERIMENTS: dict[Experiment, Spec] = {
 }
 
 
+def resolved(experiment: Experiment, options: Options) -> Options:
+    """Return the options with an experiment's defaults.
+
+    Raises:
+        InputError: an option is not the experiment's, or there is no such data.
+    """
+    known = EXPERIMENTS[experiment].matters
+    for name in _DEFAULTS:
+        if getattr(options, name) is not None and name not in known:
+            of = ", ".join(e for e, spec in EXPERIMENTS.items() if name in spec.matters)
+            raise InputError(f"--{name} is an option of {of}, not of {experiment}")
+    mine = {n: _DEFAULTS[n] for n in known if getattr(options, n) is None}
+    found = replace(options, **mine)
+    if found.data is not None and found.data not in TASKS:
+        raise InputError(f"E8 is made for {' and '.join(TASKS)}, not {found.data!r}")
+    return found
+
+
 def jobs_of(
     experiment: Experiment, folder: Path, options: Options, given: Sequence[Path] = ()
 ) -> dict[str, Make]:
     """Return the job of each seed, or of each finished run that is given.
 
     Raises:
-        InputError: the experiment trains networks of its own, or is not defined for a run; or there is
-            no such data.
+        InputError: the experiment trains networks of its own, or is not defined for a run.
     """
     spec = EXPERIMENTS[experiment]
-    if options.data not in TASKS:
-        raise InputError(f"E8 is made for {' and '.join(TASKS)}, not {options.data!r}")
     if not given:
-        return {
-            f"seed-{seed}": partial(_of_seed, spec, seed, folder, options)
-            for seed in range(options.seeds)
-        }
+        seeds = range(3 if options.seeds is None else options.seeds)
+        return {f"seed-{s}": partial(_of_seed, spec, s, folder, options) for s in seeds}
+    if options.seeds is not None:
+        raise InputError(
+            "--seeds trains networks, and --run measures finished ones; pass one of them"
+        )
     if spec.of_run is None:
         able = [name for name, s in EXPERIMENTS.items() if s.of_run]
         some = f"{', '.join(able[:-1])} or {able[-1]}"
@@ -202,9 +224,11 @@ def reproduce(
         given: finished runs, measured as they are; without any, networks are trained, one for each seed.
 
     Raises:
-        InputError: the folder holds something else, or all of this already; or as :func:`jobs_of`.
+        InputError: the folder holds something else, or all of this already; or as :func:`resolved` and
+            :func:`jobs_of`.
     """
     spec = EXPERIMENTS[experiment]
+    options = resolved(experiment, options)
     jobs = jobs_of(experiment, folder, options, given)
     identity: dict[str, Any] = {"experiment": experiment}
     identity |= {name: getattr(options, name) for name in spec.matters}

@@ -10,10 +10,11 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from residua.errors import InputError, StackError
+from residua.errors import InputError
+from residua.readout import check_logits
 from residua.stack import ResidualStack, find_stack
 from residua.streaming import class_labels, evaluating, stream
-from residua.tracing import Trace, trace
+from residua.tracing import Trace, as_array, trace
 
 Method = Literal["exact", "frozen norm", "gradient"]
 
@@ -46,6 +47,8 @@ class Attribution:
             InputError: labels do not fit the samples or classes.
         """
         classes = self.logits.shape[1]
+        if classes < 2:
+            raise InputError("a margin needs at least two classes, and the head has one output")
         if labels.shape != self.logits.shape[:1] or not bool(
             ((labels >= 0) & (labels < classes)).all()
         ):
@@ -64,8 +67,8 @@ class Attribution:
         dims = ("part", "sample", "class")
         return xr.Dataset(
             {
-                "contribution": (dims, self.contributions.numpy(force=True)),
-                "logits": (dims[1:], self.logits.numpy(force=True)),
+                "contribution": (dims, as_array(self.contributions)),
+                "logits": (dims[1:], as_array(self.logits)),
             },
             coords={"part": list(self.parts), "class": names},
             attrs={"method": self.method},
@@ -142,19 +145,25 @@ def divide(model: nn.Module, found: Trace, steady: Float[Tensor, "sample unit"])
         steady: y_∞, each sample's residual in the network run on until it has settled.
 
     Raises:
-        StackError: the head is not one linear map.
-        InputError: `steady` has another shape than the residuals.
+        StackError: the head is not one linear map, or does not give the trace's logits.
+        InputError: `steady` has another shape than the residuals, or the trace is of another model.
     """
-    head = find_stack(model).readout.head
+    stack = find_stack(model)
+    head = stack.readout.head
     if steady.shape != found.residuals.shape[1:]:
         raise InputError(
             f"steady must be one residual a sample, of the shape "
             f"{tuple(found.residuals.shape[1:])}, not {tuple(steady.shape)}"
         )
-    resting = found.depth * steady
+    resting = found.depth * steady.to(found.states)
     steps = torch.stack([found.states[0], found.residuals.sum(0) - resting, resting])
-    bias = head(torch.zeros_like(steady))
-    shares = torch.cat([steps @ head.weight.T, bias[None]])
+    if found.states.shape[2] != head.in_features:
+        raise InputError(
+            f"the trace has {found.states.shape[2]} units and the head takes {head.in_features}; pass "
+            "the model whose trace it is"
+        )
+    shares = torch.cat([steps @ head.weight.T, head(torch.zeros_like(resting))[None]])
+    check_logits(shares.sum(0), found.logits, found.logits.dtype)
     return Attribution(("input", "transient", "steady", "bias"), shares, found.logits, "exact")
 
 
@@ -236,13 +245,7 @@ class HeadStates:
             StackError: it does not.
         """
         states = torch.stack(self.parts) * self.scale
-        error, size = (states[-1] + self.c - logits).abs().max(), logits.abs().max()
-        tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(self.stack.weight.dtype, 0.05)
-        if not error <= tolerance * size:
-            raise StackError(
-                f"the layers' contributions add up to logits that are off by {error:.3g} (largest logit "
-                f"{size:.3g}); the head must be applied to the last state itself"
-            )
+        check_logits(states[-1] + self.c, logits, self.stack.weight.dtype)
         self.count += torch.bincount(self.labels, minlength=len(self.count))
         self.sums.index_add_(1, self.labels, states.double())
         self.take(states, self.labels)

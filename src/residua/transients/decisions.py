@@ -49,6 +49,8 @@ class Decisions:
         Raises:
             InputError: there is no such window, or no means were given.
         """
+        if others not in ("zero", "mean"):
+            raise InputError(f"others must be 'zero' or 'mean', not {others!r}")
         table = self.alone if others == "zero" else self.others_mean
         if table is None:
             raise InputError("accuracies with the others at their mean need `means`; see decisions")
@@ -74,6 +76,8 @@ class DecisionsConsumer(HeadStates):
 
     def __init__(self, stack: ResidualStack, means: ClassAttribution | None = None):
         super().__init__(stack)
+        if stack.classes < 2:
+            raise InputError("decisions need at least two classes, and the head has one output")
         states, classes = stack.depth + 1, stack.classes
         if means is not None and means.mean.shape != (states + 1, classes, classes):
             raise InputError(

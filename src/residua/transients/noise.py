@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.stack import ResidualStack, find_stack, like
-from residua.statistics import StatisticsConsumer
-from residua.streaming import class_labels, evaluating, out_of_memory, unpack
+from residua.stack import ResidualStack, find_stack
+from residua.statistics import Statistics, StatisticsConsumer
+from residua.streaming import as_inputs, class_labels, evaluating, out_of_memory, unpack
 from residua.transients.perturbation import in_float64, layer_jacobian, states_of
-from residua.transients.separability import separability
+from residua.transients.separability import rounding, separability
 
 Kind = Literal["gaussian", "uniform", "salt-and-pepper", "occlusion", "layers", "gradient-sign"]
 _SHARES = ("salt-and-pepper", "occlusion")
@@ -55,16 +55,27 @@ class NoiseConfig:
                 f"the kind of noise must be one of {', '.join(get_args(Kind))}, not {self.kind!r}"
             )
         top = 1.0 if self.kind in _SHARES else math.inf
-        wrong = [s for s in self.strengths if not 0 <= s <= top or math.isinf(s)]
+        if not isinstance(self.strengths, tuple | list):
+            raise InputError(f"strengths must be several, such as (0.5,), not {self.strengths!r}")
+        wrong = [s for s in self.strengths if not _number(s) or not 0 <= s <= top or math.isinf(s)]
         if wrong or not self.strengths:
             span = "0…1, a share of the input" if top == 1 else "0 or more"
             raise InputError(
                 f"strengths of {self.kind} noise must be {span}, at least one, not {wrong or '()'}"
             )
-        if self.draws < 2:
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed must be a whole number, 0 or more, not {self.seed!r}")
+        ends = self.value_range
+        if ends is not None and not (len(ends) == 2 and -math.inf < ends[0] < ends[1] < math.inf):
+            raise InputError(f"value_range must be (lowest, highest), finite, not {ends!r}")
+        if not isinstance(self.draws, int) or self.draws < 2:
             raise InputError(
                 f"draws must be at least 2, so that the noise's covariance can be told, not {self.draws}"
             )
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +92,9 @@ class Noise:
         accuracy: share classified right, mean over draws; None without labels.
         accuracy_error: its standard error over samples, each with all its draws.
         clean_accuracy: without noise; None without labels.
-        agreement: share of decisions that are those without noise.
+        agreement: share of decisions that are those without noise; NaN for a head of one output.
+        size: mean of ‖x_t‖² without noise.
+        eps: of the precision in which the states were computed.
     """
 
     config: NoiseConfig
@@ -93,10 +106,14 @@ class Noise:
     accuracy: Float[np.ndarray, "strength"] | None
     accuracy_error: Float[np.ndarray, "strength"] | None
     clean_accuracy: float | None
+    size: Float[np.ndarray, "state"]
+    eps: float
 
     @property
     def signal_to_noise(self) -> Float[np.ndarray, "strength state"]:
         """tr(between-class covariance) / tr(noise covariance) of x_t; infinite without noise.
+
+        NaN where the state varies by no more than rounding.
 
         Raises:
             InputError: there were no labels.
@@ -104,7 +121,9 @@ class Noise:
         if self.signal is None:
             raise InputError("signal-to-noise needs classes; pass batches (x, labels)")
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(self.signal / self.noise)
+            found = self.signal / self.noise
+        known = self.signal + self.noise > rounding(self.size, self.eps)
+        return np.where(known, found, np.nan)
 
     def to_dataset(self) -> xr.Dataset:
         """Return labelled arrays with the dimensions strength and state."""
@@ -143,7 +162,8 @@ def noise(model: nn.Module, batches: Iterable[Any], config: NoiseConfig | None =
     with evaluating(model):
         for k, batch in enumerate(batches):
             x, labels = unpack(batch, stack.classes)
-            measure.add(like(x, stack.weight), labels, k)
+            if len(x):
+                measure.add(as_inputs(x, stack.weight), labels, (k, 0))
     if not measure.samples:
         raise InputError("the data loader gave no batch; pass one with at least one sample")
     return measure.result()
@@ -161,12 +181,13 @@ class _Measure:
         self.moved = torch.zeros(shape, dtype=torch.float64)
         self.agreed = torch.zeros(len(config.strengths), dtype=torch.float64)
         self.rate = torch.zeros(2, len(config.strengths), dtype=torch.float64)
+        self.size = torch.zeros(stack.depth + 1, dtype=torch.float64)
         self.right = 0
         self.samples = 0
-        self.clean: StatisticsConsumer | None = None
+        self.clean: Statistics | None = None
 
-    def add(self, x: Tensor, labels: Tensor | None, batch: int) -> None:
-        """Add one batch, in parts that fit into memory."""
+    def add(self, x: Tensor, labels: Tensor | None, key: tuple[int, int]) -> None:
+        """Add one batch, in parts that fit into memory; the key is the batch and its first sample."""
         if labels is not None and labels.is_floating_point():
             labels = None
         if not self.random:
@@ -174,7 +195,7 @@ class _Measure:
         if self.samples and (labels is None) != (self.clean is None):
             raise InputError("some batches have labels and others have none; pass one kind")
         try:
-            self._add(x, labels, batch)
+            self._add(x, None if labels is None else labels.to(x.device), key)
             return
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -184,17 +205,19 @@ class _Measure:
                     "memory is too small for a single sample; use a smaller network or fewer layers"
                 ) from error
         half = len(x) // 2
-        for part in (slice(half), slice(half, None)):
-            self.add(x[part], None if labels is None else labels[part], batch)
+        for first, part in ((0, slice(half)), (half, slice(half, None))):
+            of = None if labels is None else labels[part]
+            self.add(x[part], of, (key[0], key[1] + first))
 
     @torch.no_grad()
-    def _add(self, x: Tensor, labels: Tensor | None, batch: int) -> None:
+    def _add(self, x: Tensor, labels: Tensor | None, key: tuple[int, int]) -> None:
         states, logits = states_of(self.stack, x)
         decision = logits.argmax(1)
         found = [
-            self._at(strength, x, labels, (states, decision), batch)
+            self._at(strength, x, labels, (states, decision), key)
             for strength in self.config.strengths
         ]
+        clean = None if labels is None else self._clean(states, logits, labels)
         # Nothing is added before all is computed: memory may run out on the way.
         for k, (spread, moved, agreed, rate) in enumerate(found):
             self.spread[k] += spread
@@ -203,13 +226,18 @@ class _Measure:
             if rate is not None:
                 self.rate[:, k] += torch.stack([rate.sum(), rate.square().sum()])
         self.samples += len(x)
-        if labels is not None:
-            self.right += int((decision.cpu() == labels).sum())
-            self.clean = self.clean or StatisticsConsumer(self.stack)
-            self.clean.begin(labels)
-            for t in range(1, len(states)):
-                self.clean.visit(t, states[t - 1], states[t])
-            self.clean.end(logits)
+        self.size += states.square().sum((1, 2), dtype=torch.float64).cpu()
+        if labels is not None and clean is not None:
+            self.right += int((decision == labels).sum())
+            self.clean = clean if self.clean is None else self.clean + clean
+
+    def _clean(self, states: Tensor, logits: Tensor, labels: Tensor) -> Statistics:
+        consumer = StatisticsConsumer(self.stack)
+        consumer.begin(labels)
+        for t in range(1, len(states)):
+            consumer.visit(t, states[t - 1], states[t])
+        consumer.end(logits)
+        return consumer.result()
 
     def _at(
         self,
@@ -217,7 +245,7 @@ class _Measure:
         x: Tensor,
         labels: Tensor | None,
         clean: tuple[Tensor, Tensor],
-        batch: int,
+        key: tuple[int, int],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Return Σ over samples of noise trace and displacement by state, of agreement; rates right."""
         states, decision = clean
@@ -227,16 +255,16 @@ class _Measure:
         rate = torch.zeros(len(x), dtype=torch.float64)
         draws = self.config.draws if self.random else 1
         for draw in range(draws):
-            with self.disturb(x, labels, strength, (batch, draw)) as disturbed:
+            with self.disturb(x, labels, strength, (draw, *key)) as disturbed:
                 noisy, logits = states_of(self.stack, disturbed)
             noisy -= states
-            moved += noisy.square().sum((1, 2)).double().cpu()
+            moved += noisy.square().sum((1, 2), dtype=torch.float64).cpu()
             total += noisy
             chosen = logits.argmax(1)
             agreed += (chosen == decision).sum().cpu()
             if labels is not None:
-                rate += (chosen.cpu() == labels).double()
-        common = total.square().sum((1, 2)).double().cpu() / draws
+                rate += (chosen == labels).double().cpu()
+        common = total.square().sum((1, 2), dtype=torch.float64).cpu() / draws
         spread = (moved - common) / (draws - 1) if draws > 1 else torch.full_like(moved, torch.nan)
         return spread, moved / draws, agreed / draws, None if labels is None else rate / draws
 
@@ -244,7 +272,7 @@ class _Measure:
         n = self.samples
         signal = error = accuracy = None
         if self.clean is not None:
-            states = self.clean.result().states
+            states = self.clean.states
             several = (states.count > 0).sum() > 1
             signal = separability(states).between if several else np.zeros(len(self.spread[0]))
             mean, square = (self.rate / n).numpy()
@@ -254,11 +282,13 @@ class _Measure:
             n,
             (self.spread / n).numpy(),
             (self.moved / n).numpy(),
-            (self.agreed / n).numpy(),
+            (self.agreed / n if self.stack.classes > 1 else self.agreed * torch.nan).numpy(),
             signal,
             accuracy,
             error,
             None if self.clean is None else self.right / n,
+            (self.size / n).numpy(),
+            torch.finfo(self.stack.weight.dtype).eps,
         )
 
 
@@ -271,7 +301,7 @@ class Disturbance:
 
     @contextmanager
     def __call__(
-        self, x: Tensor, labels: Tensor | None, strength: float, key: tuple[int, int]
+        self, x: Tensor, labels: Tensor | None, strength: float, key: tuple[int, ...]
     ) -> Iterator[Tensor]:
         """Give the input on which to run the model; inside, its layers are disturbed where asked."""
         kind = self.config.kind
@@ -293,12 +323,13 @@ class Disturbance:
             yield _INPUTS[kind](x, strength, generator, self.range)
 
 
-@torch.enable_grad()
 def loss_gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     """Return the gradient of the summed cross-entropy with respect to the inputs."""
-    x = x.detach().clone().requires_grad_()
-    loss = nn.functional.cross_entropy(model(x), labels.to(x.device), reduction="sum")
-    return torch.autograd.grad(loss, x)[0]
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
+        where = labels.to(x.device).clone()
+        loss = nn.functional.cross_entropy(model(x), where, reduction="sum")
+        return torch.autograd.grad(loss, x)[0]
 
 
 Range = tuple[float, float]
@@ -364,7 +395,7 @@ def noise_covariances(
         if not 0 <= value < math.inf:
             raise InputError(f"a standard deviation must be 0 or more, not {value}")
     stack = find_stack(in_float64(model))
-    one = like(x, stack.weight)[None]
+    one = as_inputs(x[None], stack.weight)
     states, _ = states_of(stack, one)
     first = torch.func.jacrev(lambda x: _first_state(stack, x))(one).flatten(1)
     found = [sigma**2 * first @ first.T]

@@ -12,8 +12,19 @@ from scipy.linalg import eigh
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.stack import Change, ResidualStack, find_stack, like
-from residua.streaming import Loss, cross_entropy, evaluating, out_of_memory, unpack
+from residua.readout import check_logits
+from residua.stack import Change, ResidualStack, find_stack
+from residua.streaming import (
+    Loss,
+    as_inputs,
+    cross_entropy,
+    evaluating,
+    out_of_memory,
+    refusing_too_large,
+    sample_losses,
+    unpack,
+)
+from residua.tracing import as_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +90,10 @@ def gains(model: nn.Module, x: Float[Tensor, "sample ..."]) -> Gains:
 
     Raises:
         StackError: no residual stack was found.
-        InputError: there is no sample.
+        InputError: x is no batch of finite inputs.
     """
-    if not len(x):
-        raise InputError("gains need at least one sample")
     stack = find_stack(in_float64(model))
-    parts = _halving(lambda part: _gains(stack, part), like(x, stack.weight))
+    parts = _halving(lambda part: _gains(stack, part), as_inputs(x, stack.weight))
     return Gains(*(np.concatenate([p[i] for p in parts], 1) for i in range(7)))
 
 
@@ -105,29 +114,26 @@ def _halving(call: Callable[[Tensor], Any], x: Tensor) -> list[Any]:
 
 
 def states_of(stack: ResidualStack, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x_t, t = 0…T, of a batch, and its logits."""
+    """Return x_t, t = 0…T, of a batch, and its logits, in float32 at least."""
     seen: list[Tensor] = []
+    wide = torch.promote_types(stack.weight.dtype, torch.float32)
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:
         if t == 1:
-            seen.append(before)
-        seen.append(after.clone())
+            seen.append(before.to(wide))
+        seen.append(after.to(wide, copy=True))
 
     with stack.watch(visit):
         logits = stack.model(x)
-    return torch.stack(seen), logits
+    return torch.stack(seen), logits.to(wide)
 
 
 def _gains(stack: ResidualStack, x: Tensor) -> list[np.ndarray]:
-    states, _ = states_of(stack, x)
+    states, logits = states_of(stack, x)
     head = stack.readout.module
-    logits = head(states[-1])
+    check_logits(head(states[-1]), logits, logits.dtype)
     rows = torch.func.vmap(torch.func.jacrev(lambda s: head(s[None])[0]))(states[-1])
-    best = logits.topk(2, dim=1)
-    m = best.values[:, 0] - best.values[:, 1]
-    which = best.indices[:, :, None].expand(-1, -1, rows.shape[2])
-    toward = rows.gather(1, which)  # (sample, 2, unit)
-    to_margin = toward[:, :1] - toward[:, 1:]
+    m, to_margin = _margin(logits, rows)
     n = states.shape[2]
     J = torch.eye(n, dtype=x.dtype, device=x.device).expand(len(x), n, n)
     found = [_at_state(J, rows, to_margin, m)]
@@ -135,6 +141,16 @@ def _gains(stack: ResidualStack, x: Tensor) -> list[np.ndarray]:
         J, rows, to_margin = J @ A, rows @ A, to_margin @ A
         found.append(_at_state(J, rows, to_margin, m))
     return [np.stack([f[i] for f in reversed(found)]) for i in range(7)]
+
+
+def _margin(logits: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the margin and its gradient at x_T, (sample, 1, unit); NaN where there is one output."""
+    if logits.shape[1] < 2:
+        return torch.full_like(logits[:, 0], torch.nan), torch.full_like(rows[:, :1], torch.nan)
+    best = logits.topk(2, dim=1)
+    which = best.indices[:, :, None].expand(-1, -1, rows.shape[2])
+    toward = rows.gather(1, which)  # (sample, 2, unit)
+    return best.values[:, 0] - best.values[:, 1], toward[:, :1] - toward[:, 1:]
 
 
 def _at_state(J: Tensor, rows: Tensor, to_margin: Tensor, m: Tensor) -> list[np.ndarray]:
@@ -205,19 +221,19 @@ def sampled_gains(
 
     Raises:
         StackError: no residual stack was found, or there is no such state.
-        InputError: size is not above 0, or draws or samples are fewer than 1.
+        InputError: size is not above 0, draws are fewer than 1, or x is no batch of finite inputs.
     """
-    if not 0 < size < float("inf") or draws < 1 or not len(x):
-        raise InputError(
-            f"size must be above 0, draws and samples at least 1, not {size}, {draws} and {len(x)}"
-        )
+    if not 0 < size < float("inf") or draws < 1:
+        raise InputError(f"size must be above 0 and draws at least 1, not {size} and {draws}")
     stack = find_stack(model)
     where = list(range(stack.depth + 1)) if states is None else list(states)
+    if not where:
+        raise InputError("states must name at least one state to perturb, 0…T")
     for t in where:
         stack.check_layer(t, first=0)
-    x = like(x, stack.weight)
+    x = as_inputs(x, stack.weight)
     generator = torch.Generator(stack.weight.device).manual_seed(seed)
-    with evaluating(model):
+    with evaluating(model), refusing_too_large(stack, x):
         clean, logits = states_of(stack, x)
         decision = logits.argmax(1)
         shape = (draws, *clean.shape[1:])
@@ -233,7 +249,7 @@ def sampled_gains(
     each = (len(where), draws, len(x))
     return SampledGains(
         size,
-        *(torch.stack([f[i] for f in found]).reshape(each).numpy(force=True) for i in range(3)),
+        *(as_array(torch.stack([f[i] for f in found])).reshape(each) for i in range(3)),
     )
 
 
@@ -242,12 +258,12 @@ def _perturbed(stack: ResidualStack, x: Tensor, t: int, delta: Tensor) -> tuple[
     end: list[Tensor] = []
 
     def new(s: int, before: Tensor, after: Tensor) -> Tensor:
-        after = after + delta if s == t else after
+        after = (after + delta).to(after) if s == t else after
         if s == stack.depth:
             end.append(after)
         return after
 
-    with stack.change(new, first=(lambda x0: x0 + delta) if t == 0 else None):
+    with stack.change(new, first=(lambda x0: (x0 + delta).to(x0)) if t == 0 else None):
         logits = stack.model(x)
     return end[0], logits
 
@@ -299,6 +315,8 @@ def lesions(
 
     Source: Veit, Wilber, Belongie, NeurIPS 2016.
     """
+    if not -float("inf") < scale < float("inf"):
+        raise InputError(f"scale must be a finite number, not {scale}")
     stack = find_stack(model)
     where = list(range(1, stack.depth + 1)) if layers is None else list(layers)
 
@@ -356,12 +374,15 @@ def _changed(
             x, targets = unpack(batch, stack.classes)
             if targets is None:
                 raise InputError("a loss needs labels or targets; pass batches (x, labels)")
-            x = like(x, stack.weight)
+            if not len(x):
+                continue
+            x = as_inputs(x, stack.weight)
             targets = targets.to(x.device)
-            base = _scores(stack.model(x), targets, loss)
+            with refusing_too_large(stack, x):
+                base = _scores(stack.model(x), targets, loss)
             sums[:2, 0] += torch.stack([v.sum() for v in base])
             for k, new in enumerate(changes.values(), 1):
-                with stack.change(new):
+                with refusing_too_large(stack, x), stack.change(new):
                     found = _scores(stack.model(x), targets, loss)
                 more = found[0] - base[0]
                 parts = (*found, more, more.square())
@@ -385,12 +406,7 @@ def _changed(
 
 def _scores(outputs: Tensor, targets: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
     """Return loss and rightness of each sample, float64 on the CPU."""
-    each = loss(outputs, targets)
-    if each.shape != (len(outputs),):
-        raise InputError(
-            f"loss must give one value for each of the {len(outputs)} samples, not the shape "
-            f"{tuple(each.shape)}; leave its mean out (reduction='none')"
-        )
+    each = sample_losses(loss, outputs, targets)
     if targets.is_floating_point():
         right = torch.full((len(outputs),), torch.nan)
     else:

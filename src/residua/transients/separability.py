@@ -22,6 +22,7 @@ class Separability:
         within: trace of the within-class covariance, per t.
         unit_between, unit_within: the same of every unit.
         distance: Euclidean distance between the means of two classes; NaN for an absent class.
+        unit_rounding: the variance of every unit that rounding alone may make.
     """
 
     between: Float[np.ndarray, "t"]
@@ -29,21 +30,27 @@ class Separability:
     unit_between: Float[np.ndarray, "t unit"]
     unit_within: Float[np.ndarray, "t unit"]
     distance: Float[np.ndarray, "t classes classes"]
+    unit_rounding: Float[np.ndarray, "t unit"]
 
     @property
     def fisher(self) -> Float[np.ndarray, "t"]:
-        """Between over within, of the traces; NaN where nothing varies."""
-        return _ratio(self.between, self.within)
+        """Between over within, of the traces; NaN where nothing varies beyond rounding."""
+        return _ratio(self.between, self.within, self.unit_rounding.sum(1))
 
     @property
     def unit_fisher(self) -> Float[np.ndarray, "t unit"]:
-        """Between over within, of every unit; NaN where nothing varies."""
-        return _ratio(self.unit_between, self.unit_within)
+        """Between over within, of every unit; NaN where nothing varies beyond rounding."""
+        return _ratio(self.unit_between, self.unit_within, self.unit_rounding)
 
 
-def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def rounding(mean_square: np.ndarray, eps: float) -> np.ndarray:
+    """Return the variance that rounding may make of values of this mean square: (32 eps)² of it."""
+    return np.asarray((32 * eps) ** 2 * mean_square)
+
+
+def _ratio(a: np.ndarray, b: np.ndarray, least: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(a / b)
+        return np.where(a + b > least, a / b, np.nan)
 
 
 def separability(moments: Moments) -> Separability:
@@ -76,6 +83,7 @@ def separability(moments: Moments) -> Separability:
         unit_between,
         unit_within,
         np.sqrt((gaps**2).sum(3)),
+        rounding(mean**2 + unit_between + unit_within, moments.eps),
     )
 
 
