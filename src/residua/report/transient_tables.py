@@ -27,9 +27,9 @@ def e5_tables(found: dict[str, Any]) -> list[Table]:
                 for name, both in s["parts"].items()
                 if name != "input"
             ]
-        words = "transient and steady parts: it settles" if s["parts"] else "it does not settle"
+        words = "Transient and steady parts: it settles." if s["parts"] else "It does not settle."
         if not s["settles_can_be_told"]:
-            words = "no one map makes its layers, so it cannot be run on until it rests"
+            words = "No one map makes its layers, so it cannot be run on until it rests."
         tables.append(
             Table(f"{key}: accuracy from parts of the sum", ["part", *_FILLS], parts, words)
         )
