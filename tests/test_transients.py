@@ -361,11 +361,12 @@ def test_a_network_that_has_diverged_is_named():
     net, (x, labels) = network(), batch()
     with torch.no_grad():
         net.blocks[1].linear.bias[0] = torch.nan
-    for call in (rs.trace, rs.gains):
+    for call in (rs.trace, rs.gains, rs.sampled_gains):
         with pytest.raises(rs.StackError, match="outputs hold NaN or infinite values"):
             call(net, x)
-    with pytest.raises(rs.StackError, match="outputs hold NaN or infinite values"):
-        rs.measures(net, [(x, labels)])
+    for call in (rs.measures, rs.noise, rs.lesions, rs.swaps):
+        with pytest.raises(rs.StackError, match="outputs hold NaN or infinite values"):
+            call(net, [(x, labels)])
 
 
 def test_a_head_of_one_output_has_no_decision():

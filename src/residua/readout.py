@@ -104,6 +104,19 @@ def readout(module: nn.Module) -> Readout:
     return Readout(module, None, None, classes)
 
 
+def check_finite(logits: Tensor) -> None:
+    """Refuse outputs that hold NaN or infinite values.
+
+    Raises:
+        StackError: they do.
+    """
+    if not bool(logits.isfinite().all()):
+        raise StackError(
+            "the model's outputs hold NaN or infinite values, so nothing can be said of its layers; "
+            "train it with a lower learning rate, or in a higher precision"
+        )
+
+
 def check_logits(total: Tensor, logits: Tensor, dtype: torch.dtype) -> None:
     """Refuse logits that are not what the head gives for the last state, or are not finite.
 
@@ -112,11 +125,7 @@ def check_logits(total: Tensor, logits: Tensor, dtype: torch.dtype) -> None:
     Raises:
         StackError: they are not.
     """
-    if not bool(logits.isfinite().all()):
-        raise StackError(
-            "the model's outputs hold NaN or infinite values, so nothing can be said of its layers; "
-            "train it with a lower learning rate, or in a higher precision"
-        )
+    check_finite(logits)
     if total.shape != logits.shape:
         raise StackError(
             f"the head gives logits of the shape {tuple(total.shape)} and the model puts out "

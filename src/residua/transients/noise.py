@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.errors import InputError
+from residua.readout import check_finite
 from residua.stack import ResidualStack, find_stack
 from residua.statistics import Statistics, StatisticsConsumer
 from residua.streaming import as_inputs, class_labels, evaluating, out_of_memory, unpack
@@ -212,7 +213,9 @@ class _Measure:
     @torch.no_grad()
     def _add(self, x: Tensor, labels: Tensor | None, key: tuple[int, int]) -> None:
         states, logits = states_of(self.stack, x)
+        check_finite(logits)
         decision = logits.argmax(1)
+        size = states.square().sum((1, 2), dtype=torch.float64).cpu()
         found = [
             self._at(strength, x, labels, (states, decision), key)
             for strength in self.config.strengths
@@ -226,7 +229,7 @@ class _Measure:
             if rate is not None:
                 self.rate[:, k] += torch.stack([rate.sum(), rate.square().sum()])
         self.samples += len(x)
-        self.size += states.square().sum((1, 2), dtype=torch.float64).cpu()
+        self.size += size
         if labels is not None and clean is not None:
             self.right += int((decision == labels).sum())
             self.clean = clean if self.clean is None else self.clean + clean

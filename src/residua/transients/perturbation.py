@@ -12,7 +12,7 @@ from scipy.linalg import eigh
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.readout import check_logits
+from residua.readout import check_finite, check_logits
 from residua.stack import Change, ResidualStack, find_stack
 from residua.streaming import (
     Loss,
@@ -235,6 +235,7 @@ def sampled_gains(
     generator = torch.Generator(stack.weight.device).manual_seed(seed)
     with evaluating(model), refusing_too_large(stack, x):
         clean, logits = states_of(stack, x)
+        check_finite(logits)
         decision = logits.argmax(1)
         shape = (draws, *clean.shape[1:])
         delta = torch.randn(shape, generator=generator, dtype=clean.dtype, device=clean.device)
@@ -379,7 +380,9 @@ def _changed(
             x = as_inputs(x, stack.weight)
             targets = targets.to(x.device)
             with refusing_too_large(stack, x):
-                base = _scores(stack.model(x), targets, loss)
+                outputs = stack.model(x)
+                check_finite(outputs)
+                base = _scores(outputs, targets, loss)
             sums[:2, 0] += torch.stack([v.sum() for v in base])
             for k, new in enumerate(changes.values(), 1):
                 with refusing_too_large(stack, x), stack.change(new):
