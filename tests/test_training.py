@@ -12,7 +12,7 @@ import torch
 import residua as rs
 from residua import runs
 from residua.depth.adaptive import AdaptiveDepth
-from residua.training import Classifier, TrainConfig, fit
+from residua.training import Classifier, TrainConfig, _disturb, fit
 
 
 def config(**options):
@@ -353,3 +353,15 @@ def test_bad_callback_arguments(options, said):
 def test_bad_training_arguments(options, said):
     with pytest.raises(rs.InputError, match=said):
         TrainConfig(**options)
+
+
+def test_noise_in_training_is_of_the_size_asked_for_and_drawn_by_the_step():
+    x = torch.zeros(200, 50)
+    config = TrainConfig(input_noise=0.5)
+    first, again, later = (_disturb(x, config, (0, step)) for step in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+    assert float(first.std()) == pytest.approx(0.5, rel=0.03)
+    assert torch.equal(_disturb(x, TrainConfig(), (0, 3)), x)
+    both = _disturb(torch.ones(200, 50), TrainConfig(input_noise=0.1, input_dropout=0.5), (0, 3))
+    assert float((both.abs() < 0.5).double().mean()) == pytest.approx(0.5, abs=0.03)

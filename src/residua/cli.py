@@ -57,6 +57,9 @@ def fit(
     weight_decay: Annotated[float, typer.Option(help="AdamW's.")] = 0.05,
     label_smoothing: Annotated[float, typer.Option(help="Share of the target spread out.")] = 0.1,
     input_dropout: Annotated[float, typer.Option(help="Share of the inputs set to 0.")] = 0.0,
+    input_noise: Annotated[
+        float, typer.Option(help="Standard deviation of noise on the inputs.")
+    ] = 0.0,
     precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, …")] = "32-true",
     accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, …")] = "auto",
     seed: Seed = 0,
@@ -92,6 +95,7 @@ def fit(
             weight_decay=weight_decay,
             label_smoothing=label_smoothing,
             input_dropout=input_dropout,
+            input_noise=input_noise,
             seed=seed,
             precision=precision,
             accelerator=accelerator,
