@@ -16,6 +16,14 @@ def images() -> rs.Split:
     return rs.Split(torch.randn(10000, 28, 28), torch.arange(10000) % 10)
 
 
+# Printed by a process at its end: its highest memory in KiB. getrusage would give that of the process
+# that started it where this was higher.
+PRINT_MEMORY = """
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(status["VmHWM"].split()[0])
+"""
+
+
 def seconds(call: Callable[[], object]) -> float:
     """Return how long a call takes."""
     begin = time.perf_counter()

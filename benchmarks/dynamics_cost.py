@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 import torch
-from common import images, seconds
+from common import PRINT_MEMORY, images, seconds
 from torch import Tensor
 
 import residua as rs
@@ -23,11 +23,10 @@ from residua.studies.jobs import RESULTS
 
 LAYERS, BATCH, ROUNDS = 1000, 500, 5
 MEMORY = """
-import resource, torch, residua as rs
+import torch, residua as rs
 torch.manual_seed(0)
 net, x = rs.ResNet(784, 1064, 10), torch.randn(500, 784)
 rs.prolong(net, [x], {layers}, at=[1, {layers}])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
@@ -59,7 +58,9 @@ def memory() -> dict[str, int]:
     """Return the highest resident memory in KiB by number of layers."""
     return {
         str(layers): int(
-            subprocess.check_output([sys.executable, "-c", MEMORY.format(layers=layers)])
+            subprocess.check_output(
+                [sys.executable, "-c", MEMORY.format(layers=layers) + PRINT_MEMORY]
+            )
         )
         for layers in (100, LAYERS)
     }

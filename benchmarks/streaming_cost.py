@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 import torch
-from common import images, seconds
+from common import PRINT_MEMORY, images, seconds
 
 import residua as rs
 from residua.provenance import machine, versions
@@ -23,12 +23,11 @@ from residua.transients.streamed import measures
 
 ROUNDS, BATCH = 9, 500
 MEMORY = """
-import resource, torch, residua as rs
+import torch, residua as rs
 from residua.transients.streamed import measures
 torch.manual_seed(0)
 net, x, y = rs.ResNet(784, 1064, 10), torch.randn(500, 784), torch.arange(500) % 10
 measures(net, ((x, y) for _ in range({batches})))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
@@ -52,7 +51,9 @@ def main() -> None:
         "bounds": {"all streaming measures": 1.5},
         "memory_kib": {
             str(n * BATCH): int(
-                subprocess.check_output([sys.executable, "-c", MEMORY.format(batches=n)])
+                subprocess.check_output(
+                    [sys.executable, "-c", MEMORY.format(batches=n) + PRINT_MEMORY]
+                )
             )
             for n in (4, 40)
         },
