@@ -239,7 +239,7 @@ def test_e8_counts_verdicts_and_lists_every_setting():
     text = e8_section({"mnist": seeds})
     assert "### mnist: 7 units, 5 epochs, the search on 12,000 training samples" in text
     assert "1 of 1 cells have equal clean accuracy" in text
-    assert "gaussian: ResNet 1, MLP 0" in text
+    assert "- gaussian: ResNet in 1 (shared-2-clean)." in text
     assert "+11.0 [+8.5, +13.5] R" in text
     assert "| 0.25 | 0.13 | 2.00 [2.00, 2.00] | 2.00 [2.00, 2.00] | 2.00 [2.00, 2.00] |" in text
     assert (

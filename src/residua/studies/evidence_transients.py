@@ -1,6 +1,5 @@
 """The sections of docs/evidence.md on transients: E5 with C7, E6 with C6, E8, cost of streaming."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from residua.studies import e8
 from residua.studies.e8_training import NETS, SETTINGS, TASKS
 from residua.studies.tables import Seeds, asked_and_found, interval, made, table
 
+_VERDICTS = ("ResNet", "MLP", "neither", "one seed")
 ASKED = {"circles": 20, "digits": 10, "mnist": 3}
 _E5 = """## E5, C7: the most sensitive units, and what decides the class
 
@@ -262,16 +262,18 @@ def _difference(cell: Mapping[str, Any], values: Sequence[float | None]) -> str:
 
 
 def _said(cells: list[dict[str, Any]]) -> str:
-    """Return the verdicts, counted over the cells of equal clean accuracy."""
+    """Return the cells in which each of the two is the more robust, of those of equal clean accuracy."""
     equal = [c for c in cells if c["equal"]]
-    parts = []
-    for kind in (k for k in e8.STRENGTHS if k != "layers"):
-        counts = Counter(c["kinds"][kind]["verdict"] for c in equal)
-        parts.append(f"{kind}: ResNet {counts['ResNet']}, MLP {counts['MLP']}")
-    return (
+    lines = [
         f"{len(equal)} of {len(cells)} cells have equal clean accuracy. The more robust there to noise "
-        f"of the input (C10): {'; '.join(parts)}."
-    )
+        "of the input (C10):",
+        "",
+    ]
+    for kind in (k for k in e8.STRENGTHS if k != "layers"):
+        of = {v: [c["name"] for c in equal if c["kinds"][kind]["verdict"] == v] for v in _VERDICTS}
+        said = [f"{v} in {len(n)} ({', '.join(n)})" for v, n in of.items() if n]
+        lines.append(f"- {kind}: {'; '.join(said) or 'no cell to compare'}.")
+    return "\n".join(lines)
 
 
 def _tried(cells: list[dict[str, Any]], tried: Mapping[str, Any]) -> list[str]:
@@ -294,8 +296,7 @@ def _edges(cells: list[dict[str, Any]], tried: Mapping[str, Any]) -> str:
     at = {k: sum(b[k] == top[k] for b in best) for k in top}
     return (
         f"Of {len(best)} searches {at['lr']} end at the largest learning rate tried, {top['lr']:g}, and "
-        f"{at['gain']} at the largest gain, {top['gain']:g}: a wider search may find better settings, "
-        "of deep MLPs above all."
+        f"{at['gain']} at the largest gain, {top['gain']:g}: a wider search may find better ones."
     )
 
 
