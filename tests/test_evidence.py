@@ -10,12 +10,8 @@ from residua.studies.evidence_dynamics import (
     e3_section,
     fixed_points_section,
 )
-from residua.studies.evidence_transients import (
-    e5_section,
-    e6_section,
-    e8_section,
-    streaming_section,
-)
+from residua.studies.evidence_e8 import e8_section
+from residua.studies.evidence_transients import e5_section, e6_section, streaming_section
 from residua.studies.tables import interval
 
 

@@ -66,16 +66,11 @@ if TYPE_CHECKING:
         divide,
     )
     from residua.transients.decisions import Decisions, decisions
-    from residua.transients.noise import Noise, NoiseConfig, noise, noise_covariances
-    from residua.transients.perturbation import (
-        Changed,
-        Gains,
-        SampledGains,
-        gains,
-        lesions,
-        sampled_gains,
-        swaps,
-    )
+    from residua.transients.disturbance import NoiseConfig
+    from residua.transients.first_order import noise_covariances
+    from residua.transients.lesions import Changed, lesions, swaps
+    from residua.transients.noise import Noise, noise
+    from residua.transients.perturbation import Gains, SampledGains, gains, sampled_gains
     from residua.transients.separability import (
         SensitiveUnits,
         Separability,
@@ -152,16 +147,11 @@ _HOME = {
         "divide",
     ),
     "transients.decisions": ("Decisions", "decisions"),
-    "transients.noise": ("Noise", "NoiseConfig", "noise", "noise_covariances"),
-    "transients.perturbation": (
-        "Changed",
-        "Gains",
-        "SampledGains",
-        "gains",
-        "lesions",
-        "sampled_gains",
-        "swaps",
-    ),
+    "transients.disturbance": ("NoiseConfig",),
+    "transients.first_order": ("noise_covariances",),
+    "transients.lesions": ("Changed", "lesions", "swaps"),
+    "transients.noise": ("Noise", "noise"),
+    "transients.perturbation": ("Gains", "SampledGains", "gains", "sampled_gains"),
     "transients.streamed": ("Measures", "measures"),
     "transients.separability": (
         "SensitiveUnits",

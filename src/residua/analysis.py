@@ -15,9 +15,11 @@ from residua.dynamics.prolonged import prolong
 from residua.nets import ResNet
 from residua.sources import Split
 from residua.transients.attribution import attribute_classes
-from residua.transients.noise import Kind, NoiseConfig, noise
-from residua.transients.perturbation import gains, lesions
-from residua.transients.streamed import measures
+from residua.transients.disturbance import Kind, NoiseConfig
+from residua.transients.lesions import lesions
+from residua.transients.noise import noise
+from residua.transients.perturbation import gains
+from residua.transients.streamed import Measures, measures
 
 Advance = Callable[[float], None]
 FIT_SAMPLES = 8192
@@ -50,7 +52,7 @@ def analyse(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
         loader(data.val, 500),
         score_batches=None if split == "val" else shown,
     )
-    found = measures(net, shown, means=attribute_classes(net, _fit_batches(data)))
+    found = one_pass(net, data, split)
     return (
         found.to_dataset(list(data.classes))
         .assign(
@@ -61,6 +63,12 @@ def analyse(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
         )
         .assign_attrs(split=split)
     )
+
+
+def one_pass(net: nn.Module, data: DataSplits, split: SplitName) -> Measures:
+    """Return all measures that one pass over a split gives; means are those of training samples."""
+    means = attribute_classes(net, _fit_batches(data))
+    return measures(net, loader(getattr(data, split), 500), means=means)
 
 
 def _fit_batches(data: DataSplits) -> Iterable[Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -59,7 +60,7 @@ class ResidualStack:
 
     def check_layer(self, t: int, first: int = 1) -> None:
         """Raise StackError unless t is one of the layers (or states, with first = 0)."""
-        if not isinstance(t, int) or not first <= t <= self.depth:
+        if not isinstance(t, Integral) or not first <= t <= self.depth:
             what = ", ".join(f"{t} ({name})" for t, name in enumerate(self.names, 1))
             zero = "0 (the lifted input), " if first == 0 else ""
             raise StackError(f"there is no layer {t}; the layers are {zero}{what}")

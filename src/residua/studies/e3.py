@@ -1,6 +1,6 @@
 """E3: a trained network run for 1000 layers: where each class comes to rest, and what rests there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from residua import runs
+from residua.analysis import Advance
 from residua.data import DataSplits, balanced, loader
 from residua.dynamics.fixed_points import FixedPoints
 from residua.dynamics.linearised import Linearised, linearise
@@ -30,7 +31,6 @@ LAYERS = 1000
 SAMPLES = 1000
 BATCH = 100
 FEW = 200  # samples, as in the paper, where trajectories of single samples are looked at
-Advance = Callable[[float], None]
 # Class means of a residual closer than this agree.
 AGREE = 0.01
 PAPER = {

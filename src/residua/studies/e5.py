@@ -5,15 +5,14 @@ has its largest mean x_T in its own class; the paper reports 9 of 10. Chance is 
 are classes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from residua import runs
-from residua.analysis import Advance, one_map, settles
-from residua.data import DataSplits, load_data, loader
+from residua.analysis import Advance, one_map, one_pass, settles
+from residua.data import DataSplits, load_data
 from residua.nets import MLP, ResNet
 from residua.provenance import machine, versions
 from residua.studies import c7
@@ -23,11 +22,8 @@ from residua.studies.jobs import WORK, repeat, training
 from residua.studies.mnist import CONFIGS as MNIST
 from residua.studies.reproduction import Reproduction
 from residua.training import evaluate
-from residua.transients.attribution import attribute_classes
-from residua.transients.streamed import Measures, measures
 
 PAPER = {"own_largest": "9 of 10 classes"}
-MEANS = 8192
 
 
 def reproduce(
@@ -59,7 +55,7 @@ def measured(
 ) -> Reproduction:
     """Return E5 and C7 of a network; `of` is added to the summary."""
     net.eval()
-    found = one_pass(net, data)
+    found = one_pass(net, data, "test")
     advance(0.5)
     decided = found.decisions
     assert found.units is not None  # these networks have a linear head
@@ -84,12 +80,6 @@ def measured(
     }
     advance(0.2)
     return Reproduction(summary, found.to_dataset(list(data.classes)))
-
-
-def one_pass(net: ResNet | MLP, data: DataSplits) -> Measures:
-    """Return all streaming measures on test data; means are those of training samples."""
-    fit: Iterable[Any] = islice(loader(data.train, 512), MEANS // 512)
-    return measures(net, loader(data.test, 500), means=attribute_classes(net, fit))
 
 
 def _trained(study: str, name: str, config: runs.RunConfig, seed: int, folder: Path) -> runs.Run:

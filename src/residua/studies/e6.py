@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from residua import runs
-from residua.analysis import Advance, one_map, settles
+from residua.analysis import Advance, one_map, one_pass, settles
 from residua.provenance import machine, versions
 from residua.studies import e5
 from residua.studies.jobs import repeat
@@ -33,7 +33,7 @@ def reproduce(
         advance: called with the share of the work done since it was called before.
     """
     net, data = run.net.eval(), runs.data_of(run, None, data_dir)
-    found = e5.one_pass(net, data)
+    found = one_pass(net, data, "test")
     advance(0.6)
     rests = settles(net, data.test)
     advance(0.4)

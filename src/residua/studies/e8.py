@@ -9,8 +9,7 @@ travels differently where signal to noise at x_T over that at x_0, of the ResNet
 x_{T−1} has a 95 % interval above 1.
 """
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from residua.analysis import Advance
 from residua.data import DataSplits, balanced, loader
 from residua.nets import MLP, ResNet
 from residua.provenance import machine, versions
@@ -35,7 +35,9 @@ from residua.studies.jobs import repeat
 from residua.studies.reproduction import Reproduction
 from residua.studies.tables import interval
 from residua.training import evaluate
-from residua.transients.noise import Kind, NoiseConfig, noise
+from residua.transients.disturbance import Kind, NoiseConfig
+from residua.transients.first_order import in_float64
+from residua.transients.noise import noise
 from residua.transients.perturbation import gains
 
 SIGMAS = (0.25, 0.5, 1.0, 1.5)
@@ -51,7 +53,6 @@ SAMPLES, FEW, DRAWS = 1000, 5, 4
 TRAVEL = 1  # of SIGMAS: the noise whose way through the layers is kept
 EQUAL = 0.5  # points of clean accuracy
 PAPER = {"accuracy": "the ResNet is the more robust to noisy inputs; no figures are quoted"}
-Advance = Callable[[float], None]
 
 
 def reproduce(
@@ -104,14 +105,14 @@ def disturbed(net: ResNet | MLP, data: DataSplits) -> dict[str, Any]:
 
     A deep MLP's states can differ by less than float32 tells apart.
     """
-    net = copy.deepcopy(net).double()
+    double = in_float64(net)
     some = balanced(data.test, SAMPLES)
     low, high = float(data.train.x.min()), float(data.train.x.max())
     accuracy = {}
     travel: dict[str, Any] = {}
     for kind, strengths in STRENGTHS.items():
         config = NoiseConfig(kind, strengths, DRAWS, value_range=(low, high))
-        one = noise(net, loader(some, 500), config)
+        one = noise(double, loader(some, 500), config)
         assert one.accuracy is not None
         assert one.signal is not None
         accuracy[kind] = (100 * one.accuracy).tolist()

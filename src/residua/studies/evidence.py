@@ -14,14 +14,10 @@ from residua.studies.evidence_dynamics import (
     e3_section,
     fixed_points_section,
 )
-from residua.studies.evidence_transients import (
-    e5_section,
-    e6_section,
-    e8_section,
-    streaming_section,
-)
+from residua.studies.evidence_e8 import e8_section
+from residua.studies.evidence_transients import e5_section, e6_section, streaming_section
 from residua.studies.jobs import RESULTS, results
-from residua.studies.tables import Seeds, asked_and_found, interval, made, origin
+from residua.studies.tables import ASKED, Seeds, asked_and_found, interval, made, origin
 
 _HEAD = """# Evidence
 
@@ -53,7 +49,6 @@ _NOTES = {
     "digits": "Seconds are upper bounds: one run at a time, beside other work on the machine. ",
     "mnist": "Seconds are upper bounds: several runs shared the machine. ",
 }
-_ASKED = {"digits": 10, "mnist": 3, "circles": 20}
 
 
 def section(study: str, found: Mapping[str, Seeds]) -> str:
@@ -65,7 +60,7 @@ def section(study: str, found: Mapping[str, Seeds]) -> str:
     ]
     for name, seeds in sorted(found.items()):
         uncut = found.get(_uncut(name), {})
-        shown = asked_and_found(seeds, _ASKED[study])
+        shown = asked_and_found(seeds, ASKED[study])
         rows.append("| " + " | ".join([name, shown, *_cells(seeds, uncut)]) + " |")
     note = _NOTES[study] + origin(found)
     return "\n".join([f"## {_TITLES[study]}", "", *rows, "", note, ""])
@@ -83,7 +78,7 @@ def circles_section(found: Mapping[str, Seeds]) -> str:
         others = sorted(s["test_error"] for s in runs if s["test_error"] > 0)
         cells = [
             rule,
-            f"{len(runs) - len(others)} of {asked_and_found(seeds, _ASKED['circles'])}",
+            f"{len(runs) - len(others)} of {asked_and_found(seeds, ASKED['circles'])}",
             ", ".join(f"{100 - e:.1f} %" for e in others) or "–",
             _counts(s["depth_final"] for s in runs),
             _counts(s["starts"] for s in runs),

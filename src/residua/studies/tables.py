@@ -7,6 +7,8 @@ import numpy as np
 from scipy import stats
 
 Seeds = dict[int, dict[str, Any]]
+# Seeds asked for, by networks, in the order in which they are shown.
+ASKED = {"circles": 20, "digits": 10, "mnist": 3}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -44,3 +46,8 @@ def made(result: Mapping[str, Any]) -> str:
     """Return the machine and versions of a result."""
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
     return f"Machine: {result['machine'].split(',')[0]}. Versions: {versions}."
+
+
+def by_seed(seeds: Seeds) -> list[dict[str, Any]]:
+    """Return the results in the order of their seeds."""
+    return [s for _, s in sorted(seeds.items())]

@@ -1,10 +1,8 @@
 """How noise travels: disturbed inputs and layers, signal-to-noise by layer, accuracy by strength."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,66 +15,9 @@ from residua.readout import check_finite
 from residua.stack import ResidualStack, find_stack
 from residua.statistics import Statistics, StatisticsConsumer
 from residua.streaming import as_inputs, class_labels, evaluating, out_of_memory, unpack
-from residua.transients.perturbation import in_float64, layer_jacobian, states_of
+from residua.transients.disturbance import Disturbance, NoiseConfig
+from residua.transients.first_order import states_of
 from residua.transients.separability import rounding, separability
-
-Kind = Literal["gaussian", "uniform", "salt-and-pepper", "occlusion", "layers", "gradient-sign"]
-_SHARES = ("salt-and-pepper", "occlusion")
-
-
-@dataclass(frozen=True)
-class NoiseConfig:
-    """What disturbs a network.
-
-    Attributes:
-        kind: "gaussian": independent, of standard deviation `strength`, on every input dimension;
-            "uniform": the same, uniform on ±√3·strength;
-            "salt-and-pepper": a share `strength` of the input dimensions is set to the ends of
-            `value_range`, half of them each;
-            "occlusion": a square (of images; of other inputs a run of dimensions) that covers a share
-            `strength` is set to 0, the mean of standardised inputs, at a random place;
-            "layers": Gaussian of standard deviation `strength`, added to x_t after every layer;
-            "gradient-sign": strength·sign(∂loss/∂x), the worst input change in that range to first
-            order (Goodfellow, Shlens, Szegedy 2015); it needs labels and is not random.
-        strengths: one or several, 0 or more; shares at most 1.
-        draws: of the noise, for every sample; at least 2, so that its covariance can be told.
-        seed: of the draws; all strengths use the same ones.
-        value_range: lowest and highest input; default those of the first batch.
-    """
-
-    kind: Kind = "gaussian"
-    strengths: tuple[float, ...] = (0.1, 0.2, 0.5, 1.0)
-    draws: int = 4
-    seed: int = 0
-    value_range: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise InputError(
-                f"the kind of noise must be one of {', '.join(get_args(Kind))}, not {self.kind!r}"
-            )
-        top = 1.0 if self.kind in _SHARES else math.inf
-        if not isinstance(self.strengths, tuple | list):
-            raise InputError(f"strengths must be several, such as (0.5,), not {self.strengths!r}")
-        wrong = [s for s in self.strengths if not _number(s) or not 0 <= s <= top or math.isinf(s)]
-        if wrong or not self.strengths:
-            span = "0…1, a share of the input" if top == 1 else "0 or more"
-            raise InputError(
-                f"strengths of {self.kind} noise must be {span}, at least one, not {wrong or '()'}"
-            )
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed must be a whole number, 0 or more, not {self.seed!r}")
-        ends = self.value_range
-        if ends is not None and not (len(ends) == 2 and -math.inf < ends[0] < ends[1] < math.inf):
-            raise InputError(f"value_range must be (lowest, highest), finite, not {ends!r}")
-        if not isinstance(self.draws, int) or self.draws < 2:
-            raise InputError(
-                f"draws must be at least 2, so that the noise's covariance can be told, not {self.draws}"
-            )
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,129 +234,3 @@ class _Measure:
             (self.size / n).numpy(),
             torch.finfo(self.stack.weight.dtype).eps,
         )
-
-
-class Disturbance:
-    """Draws one kind of noise: the same for the same seed, batch and draw, whatever the strength."""
-
-    def __init__(self, stack: ResidualStack, config: NoiseConfig):
-        self.stack, self.config = stack, config
-        self.range = config.value_range
-
-    @contextmanager
-    def __call__(
-        self, x: Tensor, labels: Tensor | None, strength: float, key: tuple[int, ...]
-    ) -> Iterator[Tensor]:
-        """Give the input on which to run the model; inside, its layers are disturbed where asked."""
-        kind = self.config.kind
-        words = np.random.SeedSequence((self.config.seed, *key)).generate_state(1, np.uint64)
-        generator = torch.Generator(x.device).manual_seed(int(words[0] >> 1))
-        if self.range is None:
-            self.range = (float(x.min()), float(x.max()))
-        if kind == "layers":
-
-            def new(t: int, before: Tensor, after: Tensor) -> Tensor:
-                return after + strength * torch.empty_like(after).normal_(generator=generator)
-
-            with self.stack.change(new):
-                yield x
-        elif kind == "gradient-sign":
-            assert labels is not None
-            yield x + strength * loss_gradient(self.stack.model, x, labels).sign()
-        else:
-            yield _INPUTS[kind](x, strength, generator, self.range)
-
-
-def loss_gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    """Return the gradient of the summed cross-entropy with respect to the inputs."""
-    with torch.inference_mode(False), torch.enable_grad():
-        x = x.detach().clone().requires_grad_()
-        where = labels.to(x.device).clone()
-        loss = nn.functional.cross_entropy(model(x), where, reduction="sum")
-        return torch.autograd.grad(loss, x)[0]
-
-
-Range = tuple[float, float]
-
-
-def _gaussian(x: Tensor, strength: float, generator: torch.Generator, span: Range) -> Tensor:
-    return x + strength * torch.empty_like(x).normal_(generator=generator)
-
-
-def _uniform(x: Tensor, strength: float, generator: torch.Generator, span: Range) -> Tensor:
-    return x + strength * math.sqrt(3) * torch.empty_like(x).uniform_(-1, 1, generator=generator)
-
-
-def _salt_and_pepper(x: Tensor, strength: float, generator: torch.Generator, span: Range) -> Tensor:
-    u = torch.empty_like(x).uniform_(generator=generator)
-    low, high = (torch.full_like(x, v) for v in span)
-    return torch.where(u < strength / 2, low, torch.where(u >= 1 - strength / 2, high, x))
-
-
-def _occlusion(x: Tensor, strength: float, generator: torch.Generator, span: Range) -> Tensor:
-    """Set a square of the last two dimensions, or a run of the last one, to 0."""
-    sides = x.shape[-2:] if x.ndim > 2 else x.shape[-1:]
-    hidden = torch.ones(len(x), *sides, dtype=torch.bool, device=x.device)
-    for axis, size in enumerate(sides, 1):
-        length = round(size * strength ** (1 / len(sides)))
-        u = torch.rand(len(x), generator=generator, device=x.device)
-        start = (u * (size - length + 1)).long()[:, None]
-        where = torch.arange(size, device=x.device)
-        inside = (where >= start) & (where < start + length)  # (sample, size)
-        hidden &= inside.view(len(x), *(size if a == axis else 1 for a in range(1, hidden.ndim)))
-    return x.masked_fill(hidden.view(len(x), *(1,) * (x.ndim - hidden.ndim), *sides), 0.0)
-
-
-_INPUTS: dict[str, Callable[[Tensor, float, torch.Generator, Range], Tensor]] = {
-    "gaussian": _gaussian,
-    "uniform": _uniform,
-    "salt-and-pepper": _salt_and_pepper,
-    "occlusion": _occlusion,
-}
-
-
-@torch.no_grad()
-def noise_covariances(
-    model: nn.Module, x: Float[Tensor, "..."], sigma: float, *, layer_sigma: float = 0.0
-) -> list[Float[Tensor, "unit unit"]]:
-    """Return the covariance of x_t, t = 0…T, to first order, under noise of the input and the layers.
-
-    C_0 = σ² A_0 A_0ᵀ with A_0 = ∂x_0/∂x, and C_t = A_t C_{t−1} A_tᵀ + σ_layer² I with
-    A_t = ∂x_t/∂x_{t−1} at the undisturbed states; float64, on a copy of the model. Its trace is to be
-    set beside the sampled one of :func:`noise`.
-
-    Args:
-        model: a model with a residual stack.
-        x: one input, without the batch dimension.
-        sigma: standard deviation of independent noise on every input dimension.
-        layer_sigma: the same of noise added to x_t after every layer.
-
-    Raises:
-        StackError: no residual stack was found.
-        InputError: a standard deviation is below 0.
-    """
-    for value in (sigma, layer_sigma):
-        if not 0 <= value < math.inf:
-            raise InputError(f"a standard deviation must be 0 or more, not {value}")
-    stack = find_stack(in_float64(model))
-    one = as_inputs(x[None], stack.weight)
-    states, _ = states_of(stack, one)
-    first = torch.func.jacrev(lambda x: _first_state(stack, x))(one).flatten(1)
-    found = [sigma**2 * first @ first.T]
-    noisy = layer_sigma**2 * torch.eye(len(first), dtype=first.dtype, device=first.device)
-    for t in range(1, stack.depth + 1):
-        A = layer_jacobian(stack, t, states[t - 1])[0]
-        found.append(A @ found[-1] @ A.T + noisy)
-    return found
-
-
-def _first_state(stack: ResidualStack, x: Tensor) -> Tensor:
-    seen: list[Tensor] = []
-
-    def first(x0: Tensor) -> Tensor:
-        seen.append(x0[0])
-        return x0
-
-    with stack.change(lambda t, before, after: after, first=first):
-        stack.model(x)
-    return seen[0]

@@ -1,7 +1,6 @@
-"""What a perturbation at a layer does to the output: exact gains, sampled gains, lesions and swaps."""
+"""What a perturbation at a layer does to state, logits and decision: exact gains, sampled gains."""
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,18 +12,10 @@ from torch import Tensor, nn
 
 from residua.errors import InputError
 from residua.readout import check_finite, check_logits
-from residua.stack import Change, ResidualStack, find_stack
-from residua.streaming import (
-    Loss,
-    as_inputs,
-    cross_entropy,
-    evaluating,
-    out_of_memory,
-    refusing_too_large,
-    sample_losses,
-    unpack,
-)
+from residua.stack import ResidualStack, find_stack
+from residua.streaming import as_inputs, evaluating, out_of_memory, refusing_too_large
 from residua.tracing import as_array
+from residua.transients.first_order import in_float64, layer_jacobian, states_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,33 +38,6 @@ class Gains:
     margin: Float[np.ndarray, "state sample"]
     distance: Float[np.ndarray, "state sample"]
     worst: Float[np.ndarray, "state sample unit"]
-
-
-def in_float64(model: nn.Module) -> nn.Module:
-    """Return a copy in float64 and evaluation mode."""
-    return copy.deepcopy(model).double().eval()
-
-
-def layer_jacobians(
-    stack: ResidualStack, states: Float[Tensor, "state sample unit"]
-) -> Iterator[Float[Tensor, "sample unit unit"]]:
-    """Yield ∂x_t/∂x_{t−1} of every sample for t = T…1, from the last layer to the first."""
-    for t in range(stack.depth, 0, -1):
-        yield layer_jacobian(stack, t, states[t - 1])
-
-
-def layer_jacobian(
-    stack: ResidualStack, t: int, x: Float[Tensor, "sample unit"]
-) -> Float[Tensor, "sample unit unit"]:
-    """Return ∂x_t/∂x_{t−1} at the states x = x_{t−1}."""
-    block = stack.blocks[t - 1]
-
-    def one(x: Tensor) -> Tensor:
-        after: Tensor = block(x[None].clone())[0]  # a block may work in place
-        return after
-
-    J: Tensor = torch.func.vmap(torch.func.jacfwd(one))(x)
-    return J
 
 
 @torch.no_grad()
@@ -113,21 +77,6 @@ def _halving(call: Callable[[Tensor], Any], x: Tensor) -> list[Any]:
     return _halving(call, x[:half]) + _halving(call, x[half:])
 
 
-def states_of(stack: ResidualStack, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x_t, t = 0…T, of a batch, and its logits, in float32 at least."""
-    seen: list[Tensor] = []
-    wide = torch.promote_types(stack.weight.dtype, torch.float32)
-
-    def visit(t: int, before: Tensor, after: Tensor) -> None:
-        if t == 1:
-            seen.append(before.to(wide))
-        seen.append(after.to(wide, copy=True))
-
-    with stack.watch(visit):
-        logits = stack.model(x)
-    return torch.stack(seen), logits.to(wide)
-
-
 def _gains(stack: ResidualStack, x: Tensor) -> list[np.ndarray]:
     states, logits = states_of(stack, x)
     head = stack.readout.module
@@ -137,7 +86,8 @@ def _gains(stack: ResidualStack, x: Tensor) -> list[np.ndarray]:
     n = states.shape[2]
     J = torch.eye(n, dtype=x.dtype, device=x.device).expand(len(x), n, n)
     found = [_at_state(J, rows, to_margin, m)]
-    for A in layer_jacobians(stack, states):
+    for t in range(stack.depth, 0, -1):
+        A = layer_jacobian(stack, t, states[t - 1])
         J, rows, to_margin = J @ A, rows @ A, to_margin @ A
         found.append(_at_state(J, rows, to_margin, m))
     return [np.stack([f[i] for f in reversed(found)]) for i in range(7)]
@@ -267,151 +217,3 @@ def _perturbed(stack: ResidualStack, x: Tensor, t: int, delta: Tensor) -> tuple[
     with stack.change(new, first=(lambda x0: (x0 + delta).to(x0)) if t == 0 else None):
         logits = stack.model(x)
     return end[0], logits
-
-
-@dataclass(frozen=True, eq=False)
-class Changed:
-    """Loss and accuracy of a network with one layer changed, beside the network as it is.
-
-    Attributes:
-        names: what was changed.
-        loss: mean over samples.
-        accuracy: share of samples classified right; NaN where targets are no classes.
-        more: mean loss less that of the network as it is.
-        more_error: standard error of `more`, paired by sample.
-        base_loss, base_accuracy: of the network as it is.
-        samples: number of them.
-    """
-
-    names: tuple[str, ...]
-    loss: Float[np.ndarray, "change"]
-    accuracy: Float[np.ndarray, "change"]
-    more: Float[np.ndarray, "change"]
-    more_error: Float[np.ndarray, "change"]
-    base_loss: float
-    base_accuracy: float
-    samples: int
-
-
-def lesions(
-    model: nn.Module,
-    batches: Iterable[Any],
-    *,
-    scale: float = 0.0,
-    layers: Sequence[int] | None = None,
-    loss: Loss = cross_entropy,
-) -> Changed:
-    """Multiply the residual of one layer at a time, x_{t−1} + scale·y_t, and return what it costs.
-
-    Args:
-        model: a model with a residual stack and any head.
-        batches: yields (x, labels), or (x, targets) for a loss of your own.
-        scale: 0 takes the layer out.
-        layers: which, 1…T; default all.
-        loss: (outputs, targets) → the loss of each sample; default cross-entropy, in nats.
-
-    Raises:
-        StackError: no residual stack was found, or there is no such layer.
-        InputError: no batch came, or the targets do not fit the loss.
-
-    Source: Veit, Wilber, Belongie, NeurIPS 2016.
-    """
-    if not -float("inf") < scale < float("inf"):
-        raise InputError(f"scale must be a finite number, not {scale}")
-    stack = find_stack(model)
-    where = list(range(1, stack.depth + 1)) if layers is None else list(layers)
-
-    def scaled(t: int) -> Change:
-        stack.check_layer(t)
-        return lambda s, before, after: before + scale * (after - before) if s == t else after
-
-    return _changed(stack, batches, {f"layer {t}": scaled(t) for t in where}, loss)
-
-
-def swaps(
-    model: nn.Module,
-    batches: Iterable[Any],
-    *,
-    pairs: Sequence[tuple[int, int]] | None = None,
-    loss: Loss = cross_entropy,
-) -> Changed:
-    """Let two layers change places, one pair at a time, and return what it costs.
-
-    With shared weights nothing changes.
-
-    Args:
-        model: a model with a residual stack and any head.
-        batches: yields (x, labels), or (x, targets) for a loss of your own.
-        pairs: of layers, 1…T; default all neighbours.
-        loss: (outputs, targets) → the loss of each sample; default cross-entropy, in nats.
-
-    Raises:
-        StackError: no residual stack was found, or there is no such layer.
-        InputError: no batch came, or the targets do not fit the loss.
-    """
-    stack = find_stack(model)
-    where = [(t, t + 1) for t in range(1, stack.depth)] if pairs is None else list(pairs)
-
-    def swapped(t: int, u: int) -> Change:
-        stack.check_layer(t)
-        stack.check_layer(u)
-        other = {t: u, u: t}
-        # forward() alone, so that the hooks do not count it as a layer.
-        return lambda s, before, after: (
-            stack.blocks[other[s] - 1].forward(before.clone()) if s in other else after
-        )
-
-    return _changed(stack, batches, {f"{t} and {u}": swapped(t, u) for t, u in where}, loss)
-
-
-@torch.no_grad()
-def _changed(
-    stack: ResidualStack, batches: Iterable[Any], changes: Mapping[str, Change], loss: Loss
-) -> Changed:
-    sums = torch.zeros(4, len(changes) + 1, dtype=torch.float64)
-    samples = 0
-    with evaluating(stack.model):
-        for batch in batches:
-            x, targets = unpack(batch, stack.classes)
-            if targets is None:
-                raise InputError("a loss needs labels or targets; pass batches (x, labels)")
-            if not len(x):
-                continue
-            x = as_inputs(x, stack.weight)
-            targets = targets.to(x.device)
-            with refusing_too_large(stack, x):
-                outputs = stack.model(x)
-                check_finite(outputs)
-                base = _scores(outputs, targets, loss)
-            sums[:2, 0] += torch.stack([v.sum() for v in base])
-            for k, new in enumerate(changes.values(), 1):
-                with refusing_too_large(stack, x), stack.change(new):
-                    found = _scores(stack.model(x), targets, loss)
-                more = found[0] - base[0]
-                parts = (*found, more, more.square())
-                sums[:, k] += torch.stack([v.sum() for v in parts])
-            samples += len(x)
-    if not samples:
-        raise InputError("the data loader gave no batch; pass one with at least one sample")
-    mean = (sums / samples).numpy()
-    error = np.sqrt(np.maximum(mean[3] - mean[2] ** 2, 0) / max(samples - 1, 1))
-    return Changed(
-        tuple(changes),
-        mean[0, 1:],
-        mean[1, 1:],
-        mean[2, 1:],
-        error[1:],
-        float(mean[0, 0]),
-        float(mean[1, 0]),
-        samples,
-    )
-
-
-def _scores(outputs: Tensor, targets: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    """Return loss and rightness of each sample, float64 on the CPU."""
-    each = sample_losses(loss, outputs, targets)
-    if targets.is_floating_point():
-        right = torch.full((len(outputs),), torch.nan)
-    else:
-        right = outputs.argmax(1) == targets
-    return each.double().cpu(), right.double().cpu()
