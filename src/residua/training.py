@@ -297,3 +297,11 @@ def evaluate(net: nn.Module, split: Split, *, batch_size: int = 1000) -> float:
         right += int((net(like(x, weight)).argmax(1).cpu() == y).sum())
     net.train(was_training)
     return right / len(split)
+
+
+@torch.no_grad()
+def mean_loss(net: nn.Module, split: Split) -> float:
+    """Return the mean cross-entropy on a split, in nats; infinite where it is no number."""
+    sums = [nn.functional.cross_entropy(net(x), y, reduction="sum") for x, y in loader(split, 1000)]
+    mean = float(torch.stack(sums).sum()) / len(split)
+    return mean if mean == mean else float("inf")

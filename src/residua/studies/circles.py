@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from residua.data import DataSplits, load_data, loader
+from residua.data import DataSplits, load_data
 from residua.depth.adaptive import AdaptiveDepth
 from residua.nets import ResNet
 from residua.provenance import machine, versions
-from residua.sources import Split
 from residua.studies.jobs import repeat
-from residua.training import TrainConfig, evaluate, fit
+from residua.training import TrainConfig, evaluate, fit, mean_loss
 
 STARTS = 10
 FITTED = 0.002
@@ -77,20 +76,11 @@ def train(rule: str, data: DataSplits, seed: int, folder: Path) -> Start:
     net = ResNet(2, 3, 2)
     callbacks = () if rule == "none" else (AdaptiveDepth(rule),)
     fit(net, data, config, folder, callbacks=callbacks, progress=False)
-    return Start(_loss(net, data.train), 100 * (1 - evaluate(net, data.train)), net)
+    return Start(mean_loss(net, data.train), 100 * (1 - evaluate(net, data.train)), net)
 
 
 def _fitted(start: Start) -> bool:
     return start.train_loss < FITTED and start.train_error == 0
-
-
-@torch.no_grad()
-def _loss(net: ResNet, split: Split) -> float:
-    sums = [
-        torch.nn.functional.cross_entropy(net(x), y, reduction="sum")
-        for x, y in loader(split, 1000)
-    ]
-    return float(torch.stack(sums).sum()) / len(split)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from residua.choices import Net, Weights
-from residua.data import DataSplits, load_data, loader, resplit
+from residua.data import DataSplits, load_data, resplit
 from residua.errors import InputError
 from residua.folder import read_json, write_json
 from residua.nets import MLP, ResNet
 from residua.sources import Split
 from residua.store import NetConfig, build, load, save
-from residua.training import TrainConfig, evaluate, fit
+from residua.training import TrainConfig, evaluate, fit, mean_loss
 
 NETS: tuple[Net, ...] = ("resnet", "mlp")
 SEARCH_SEED = 1000
@@ -164,7 +164,7 @@ def train(
                 raise
     figures = {
         "val_error": 100 * (1 - evaluate(made, data.val)),
-        "val_loss": _loss(made, data.val),
+        "val_loss": mean_loss(made, data.val),
         "train_error": 100 * (1 - evaluate(made, data.train)),
     }
     return made, figures
@@ -177,10 +177,3 @@ def initialise(net: ResNet | MLP, setting: Setting) -> None:
         assert isinstance(linear, nn.Linear)
         nn.init.xavier_normal_(linear.weight, gain=setting.gain)
         nn.init.constant_(linear.bias, setting.bias)
-
-
-@torch.no_grad()
-def _loss(net: nn.Module, split: Split) -> float:
-    sums = [nn.functional.cross_entropy(net(x), y, reduction="sum") for x, y in loader(split, 1000)]
-    mean = float(torch.stack(sums).sum()) / len(split)
-    return mean if mean == mean else float("inf")
