@@ -6,7 +6,7 @@ import torch
 
 import residua as rs
 from residua.depth.criteria import errors_spent
-from residua.depth.curve import AffineHead
+from residua.depth.least_squares import AffineHead
 from residua.depth.surgery import resize
 
 

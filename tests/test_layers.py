@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
     {"errors", "choices", "provenance"},
-    {"nets", "data", "sources"},
+    {"nets", "convnet", "data", "sources"},
     {"readout"},
     {"store", "stack"},
     {"streaming"},
@@ -28,7 +28,7 @@ ORDER = [
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-WITHIN_DEPTH = ["plan", "curve", "criteria", "surgery", "adaptive"]
+WITHIN_DEPTH = ["plan", "least_squares", "spans", "similarity", "oracle", "curve", "criteria", "compensation", "surgery", "fitting", "adaptive"]
 FILES = [p for p in ROOT.rglob("*.py") if p.relative_to(ROOT) != Path("__init__.py")]
 
 

@@ -57,7 +57,7 @@ def test_linear_lift_takes_more_inputs_than_units():
             {"activation": "sine"},
             "activation must be one of logistic, tanh, relu, gelu, not 'sine'",
         ),
-        ({"step_size": -1.0}, "step_size must be a positive number, not -1.0"),
+        ({"step_size": -1.0}, "step_size must be a positive number, not -1"),
         ({"lift": "copy"}, "lift must be 'pad' or 'linear', not 'copy'"),
         ({"width": 2}, "width 2 is smaller than the 3 input dimensions"),
         ({"classes": 1}, "classes must be at least 2, not 1"),

@@ -77,7 +77,7 @@ def _fit_batches(data: DataSplits) -> Iterable[Any]:
 
 def one_map(net: nn.Module) -> bool:
     """Return whether one residual map makes all layers, so that the network can be run on."""
-    return isinstance(net, ResNet) and net.shared
+    return isinstance(net, ResNet) and net.shared and len(set(net.steps)) == 1
 
 
 def settles(net: nn.Module, split: Split, *, samples: int = SAMPLES) -> int | None:

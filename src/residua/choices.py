@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-Net = Literal["resnet", "mlp"]
+Net = Literal["resnet", "mlp", "conv"]
+Optimizer = Literal["adamw", "sgd"]
+Augment = Literal["none", "crop-flip"]
 Weights = Literal["shared", "variable"]
 Activation = Literal["logistic", "tanh", "relu", "gelu"]
 Lift = Literal["pad", "linear"]

@@ -97,11 +97,11 @@ def load_data(
     """Load a data set by name or path and split it into training, validation and test.
 
     Args:
-        name: "circles" or "digits" (embedded, no download), "mnist", or a path: an .npz file with
-            arrays x (samples, ...) and y (samples,), a .parquet file with a label column, or a
-            folder with train and test parquet files.
-        data_dir: folder that holds mnist/train*.parquet and mnist/test*.parquet. Default: the
-            environment variable RESIDUA_DATA; without either, the Hugging Face hub.
+        name: "circles" or "digits" (embedded, no download), "mnist", "cifar10", or a path: an .npz file
+            with arrays x (samples, ...) and y (samples,), a .parquet file with a label column, or a
+            folder with train and test parquet files. Colour images have the shape (3, height, width).
+        data_dir: folder that holds NAME/train*.parquet and NAME/test*.parquet. Default: the environment
+            variable RESIDUA_DATA; without either, the Hugging Face hub.
         seed: draws the validation split, and the test split where the data set has none.
         scale: standardise by this, say by that of the data a network was trained on; default by the
             training split's own mean and standard deviation.

@@ -1,6 +1,6 @@
 """The paper's two networks: a dense residual network, and the same network without the skip."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -35,31 +35,30 @@ class ZeroPad(nn.Module):
 
 
 class Layer(nn.Module):
-    """One layer: x + h·f(W x + b) with the skip, f(W x + b) without it.
+    """One layer: x + h·f(W x + b) with the skip, f(W x + b) without it; h is the network's.
 
     W is drawn from Xavier's normal distribution with gain 0.3; b starts at −3 for the logistic
     function and at 0 for the others.
     """
 
-    def __init__(self, width: int, activation: Activation, step: float | None):
+    def __init__(self, width: int, activation: Activation, skip: bool):
         super().__init__()
         self.linear = nn.Linear(width, width)
         self.activation = activation
-        self.step = step
-        nn.init.xavier_normal_(self.linear.weight, gain=_GAIN if step is not None else 1.0)
-        nn.init.constant_(self.linear.bias, _BIAS[activation] if step is not None else 0.0)
+        self.skip = skip
+        nn.init.xavier_normal_(self.linear.weight, gain=_GAIN if skip else 1.0)
+        nn.init.constant_(self.linear.bias, _BIAS[activation] if skip else 0.0)
 
-    def forward(self, x: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
+    def forward(
+        self, x: Float[Tensor, "batch units"], h: float = 1.0
+    ) -> Float[Tensor, "batch units"]:
         """Return the next state."""
         y = ACTIVATIONS[self.activation](self.linear(x))
-        if self.step is None:
-            return y
-        return x + y if self.step == 1.0 else x + self.step * y
+        return torch.add(x, y, alpha=h) if self.skip else y
 
     def extra_repr(self) -> str:
         """Show what `print(net)` cannot see."""
-        skip = "no skip" if self.step is None else f"h={self.step:g}"
-        return f"{self.activation}, {skip}"
+        return f"{self.activation}, {'with' if self.skip else 'no'} skip"
 
 
 class _Dense(nn.Module):
@@ -72,29 +71,73 @@ class _Dense(nn.Module):
         weights: Weights,
         activation: Activation,
         lift: Lift,
-        step: float | None,
+        skip: bool,
     ):
         super().__init__()
         inputs, width, classes = shape
         _check(inputs, width, classes, depth, weights, activation, lift)
         self.inputs = inputs
-        self.depth = depth
+        self.steps: tuple[float, ...] = (1.0,) * depth
         self.shared = weights == "shared"
         self.activation = activation
         self.lift_name: Lift = lift
         self.lift = ZeroPad(width) if lift == "pad" else nn.Linear(inputs, width)
         self.blocks = nn.ModuleList(
-            Layer(width, activation, step) for _ in range(1 if self.shared else depth)
+            Layer(width, activation, skip) for _ in range(1 if self.shared else depth)
         )
         self.head = nn.Linear(width, classes)
+        self.residual_head: nn.Linear | None = None
+
+    @property
+    def depth(self) -> int:
+        """T, the number of layers."""
+        return len(self.steps)
 
     def block(self, t: int) -> Layer:
         """Return the block that maps state t to state t + 1, t = 0…T−1."""
         return cast(Layer, self.blocks[0 if self.shared else t])
 
+    def advance(
+        self, t: int, x: Float[Tensor, "batch units"]
+    ) -> Float[Tensor, "batch units"]:
+        """Return state t + 1 of state t, t = 0…T−1."""
+        after: Tensor = self.block(t)(x, self.steps[t])
+        return after
+
+    def keep_layers(self, keep: Sequence[int]) -> None:
+        """Keep the layers 1 ≤ t ≤ T named, in place; with shared weights, so many iterations."""
+        if not self.shared:
+            self.blocks = nn.ModuleList(self.blocks[t - 1] for t in keep)
+        self.steps = tuple(self.steps[t - 1] for t in keep)
+
+    def scale_layer(self, t: int, factor: float) -> None:
+        """Multiply what layer t = 1…T adds, in place."""
+        steps = list(self.steps)
+        steps[t - 1] *= factor
+        self.steps = tuple(steps)
+
+    @torch.no_grad()
+    def add_constant(self, stage: str, t: int, m: Float[Tensor, "units"]) -> None:
+        """Add m to the state after t layers, in place, folded into what reads it from there on.
+
+        Later biases grow by W m, that of the head by K m.
+
+        Raises:
+            InputError: weights are shared and a later layer would need a bias of its own.
+        """
+        if self.shared and t < self.depth:
+            raise InputError(
+                "a constant cannot be folded into layers that share their bias, except after the last; "
+                "pass another compensation, such as 'steps'"
+            )
+        readers = [self.block(i).linear for i in range(t, self.depth)]
+        for linear in (*readers, self.head):
+            linear.bias += linear.weight @ m.to(linear.weight)
+
     def extra_repr(self) -> str:
         """Show what `print(net)` cannot see."""
-        return f"depth={self.depth}, {'shared' if self.shared else 'variable'} weights"
+        steps = "" if set(self.steps) == {1.0} else f", h={_steps_in_words(self.steps)}"
+        return f"depth={self.depth}, {'shared' if self.shared else 'variable'} weights{steps}"
 
     def forward(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
         """Return the logits K x(T) + c; inputs are flattened.
@@ -112,15 +155,21 @@ class _Dense(nn.Module):
                 f"the network takes {self.inputs} input dimensions and was given {x.shape[1]}; pass "
                 "data of the kind that it was trained on"
             )
-        state = self.lift(x)  # (batch, units)
+        state = before = self.lift(x)  # (batch, units)
         for t in range(self.depth):
-            state = self.blocks[0 if self.shared else t](state)
+            before, state = state, self.advance(t, state)
         logits: Tensor = self.head(state)
+        if self.residual_head is not None:
+            logits = logits + self.residual_head(state - before)
         return logits
 
 
+def _steps_in_words(steps: tuple[float, ...]) -> str:
+    return f"{steps[0]:g}" if len(set(steps)) == 1 else ", ".join(f"{h:g}" for h in steps)
+
+
 class ResNet(_Dense):
-    """The paper's dense residual network: x(t) = x(t−1) + h·f(W_t x(t−1) + b_t), logits K x(T) + c.
+    """The paper's dense residual network: x(t) = x(t−1) + h_t·f(W_t x(t−1) + b_t), logits K x(T) + c.
 
     Args:
         inputs: number of input dimensions; inputs are flattened.
@@ -129,7 +178,9 @@ class ResNet(_Dense):
         depth: T, number of layers. Default 15, as in the paper.
         weights: "shared" (one W, b for all layers) or "variable" (one each). Default "shared".
         activation: "logistic" (default), "tanh", "relu" or "gelu".
-        step_size: h. Default 1, the paper's network.
+        step_size: h, one for all layers or one each. Default 1, the paper's network.
+        reads_residual: whether the head reads the last residual too, K x(T) + L y(T) + c with L at 0 to
+            begin with. Default no; a network that was cut may need it.
         lift: "pad" (default; zeros appended, unit i is input dimension i) or "linear" (trained).
 
     Raises:
@@ -147,13 +198,43 @@ class ResNet(_Dense):
         depth: int = 15,
         weights: Weights = "shared",
         activation: Activation = "logistic",
-        step_size: float = 1.0,
+        step_size: float | Sequence[float] = 1.0,
         lift: Lift = "pad",
+        reads_residual: bool = False,
     ):
-        if not 0 < step_size < float("inf"):
-            raise InputError(f"step_size must be a positive number, not {step_size}")
-        super().__init__((inputs, width, classes), depth, weights, activation, lift, step_size)
-        self.step_size = step_size
+        super().__init__((inputs, width, classes), depth, weights, activation, lift, True)
+        steps = tuple(step_size) if isinstance(step_size, Sequence) else (step_size,) * depth
+        if len(steps) != depth:
+            raise InputError(f"step_size must be one number or {depth}, one a layer, not {steps}")
+        if not all(0 < h < float("inf") for h in steps):
+            raise InputError(
+                f"step_size must be a positive number, not {_steps_in_words(steps)}"
+            )
+        self.steps = steps
+        if reads_residual:
+            self.read_residual()
+
+    @property
+    def step_size(self) -> float:
+        """h, where it is the same in all layers.
+
+        Raises:
+            InputError: it is not.
+        """
+        if len(set(self.steps)) > 1:
+            raise InputError(
+                f"the layers take steps of different sizes (h = {_steps_in_words(self.steps)}), so "
+                "they are no one map; pass an uncut network, or the step size to use"
+            )
+        return self.steps[0]
+
+    def read_residual(self) -> None:
+        """Let the head read the last residual too, with weights L of 0 to begin with."""
+        weight = self.head.weight
+        self.residual_head = nn.Linear(
+            weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=weight.dtype
+        )
+        nn.init.zeros_(self.residual_head.weight)
 
 
 class MLP(_Dense):
@@ -176,7 +257,7 @@ class MLP(_Dense):
         activation: Activation = "logistic",
         lift: Lift = "pad",
     ):
-        super().__init__((inputs, width, classes), depth, weights, activation, lift, None)
+        super().__init__((inputs, width, classes), depth, weights, activation, lift, False)
 
 
 def _check(

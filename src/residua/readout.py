@@ -21,21 +21,23 @@ class Readout:
         linear: its linear map K x + c, or None where it is something else.
         norm: the LayerNorm or RMSNorm before that, or None.
         classes: number of logits.
+        residual: L of a head K x_T + L y_T + c that reads the last residual too, or None.
     """
 
     module: nn.Module
     linear: nn.Linear | None
     norm: nn.LayerNorm | nn.RMSNorm | None
     classes: int
+    residual: nn.Linear | None = None
 
     @property
     def head(self) -> nn.Linear:
-        """The head where it is one linear map on the last state itself.
+        """The head where it is one linear map on the last state itself, and on nothing else.
 
         Raises:
             StackError: it is not.
         """
-        if self.linear is None or self.norm is not None:
+        if self.linear is None or self.norm is not None or self.residual is not None:
             raise StackError(
                 f"this needs a head that is one linear map K x + c, and the network's is "
                 f"{type(self.module).__name__}: {self.kind}"
@@ -47,7 +49,29 @@ class Readout:
         """The head in words."""
         if self.linear is None:
             return "not linear"
+        if self.residual is not None:
+            return "linear in the last state and the last residual"
         return "linear" if self.norm is None else f"{type(self.norm).__name__}, then linear"
+
+    def check_alone(self) -> None:
+        """Refuse a head that reads the last residual beside the last state.
+
+        Raises:
+            StackError: it does.
+        """
+        if self.residual is not None:
+            raise StackError(
+                "the head reads the last residual beside the last state (K x_T + L y_T + c), as a cut "
+                "with the compensation 'affine-pair' leaves it, and this needs one that reads the state "
+                "alone; cut with another compensation"
+            )
+
+    def logits(
+        self, x: Float[Tensor, "batch *unit"], before: Float[Tensor, "batch *unit"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Return the logits of a last state, given the state before the last layer."""
+        z: Tensor = self.module(x)
+        return z if self.residual is None else z + self.residual(x - before)
 
     def map(self) -> tuple[Float[Tensor, "classes unit"], Float[Tensor, "classes"]]:
         """Return K and c with logits = scale(x_T)·K x_T + c; a norm's weights and mean are in K.
@@ -57,6 +81,7 @@ class Readout:
         """
         if self.linear is None:
             raise StackError(f"the head {type(self.module).__name__} is not linear")
+        self.check_alone()
         K = self.linear.weight.detach()
         c = K.new_zeros(len(K)) if self.linear.bias is None else self.linear.bias.detach()
         if self.norm is None:
@@ -79,7 +104,7 @@ class Readout:
         return torch.rsqrt(x.square().mean(1) + eps)
 
 
-def readout(module: nn.Module) -> Readout:
+def readout(module: nn.Module, residual: nn.Linear | None = None) -> Readout:
     """Take a head apart.
 
     Raises:
@@ -96,7 +121,7 @@ def readout(module: nn.Module) -> Readout:
     classes = inside[-1].out_features
     match parts:
         case [nn.Linear() as linear]:
-            return Readout(module, linear, None, classes)
+            return Readout(module, linear, None, classes, residual)
         case [nn.LayerNorm() | nn.RMSNorm() as norm, nn.Linear() as linear] if (
             norm.normalized_shape == (linear.in_features,)
         ):

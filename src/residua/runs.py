@@ -16,10 +16,9 @@ from residua.data import NAMES, DataSplits, Scale, load_data
 from residua.depth.adaptive import AdaptiveDepth
 from residua.errors import InputError, StoppedError
 from residua.folder import locked, make_folder, merge_logs, read_json, refuse_existing, write_json
-from residua.nets import MLP, ResNet
 from residua.provenance import machine, versions
 from residua.sources import DATA_DIR_VARIABLE, HUB
-from residua.store import NetConfig, build, load, save
+from residua.store import Network, NetConfig, build, load, save
 from residua.training import TrainConfig, evaluate, fit, make_trainer
 
 
@@ -65,7 +64,7 @@ class Run:
 
     folder: Path
     config: RunConfig
-    net: ResNet | MLP
+    net: Network
     analysis: xr.Dataset
     summary: dict[str, Any]
 
@@ -212,7 +211,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
     return Run(folder, config, net, analysis, summary)
 
 
-def _build(config: RunConfig, data: DataSplits) -> ResNet | MLP:
+def _build(config: RunConfig, data: DataSplits) -> Network:
     width = config.width if config.width is not None else -(-data.inputs * 4 // 3)
     return build(
         NetConfig(

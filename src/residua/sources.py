@@ -13,7 +13,7 @@ from torch import Tensor
 
 from residua.errors import InputError, MissingExtraError
 
-HUB = {"mnist": "ylecun/mnist"}
+HUB = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10"}
 DATA_DIR_VARIABLE = "RESIDUA_DATA"
 
 
@@ -150,12 +150,18 @@ def _from_hugging_face(found: Any, path: Path | None = None) -> Source:
 
 
 def _columns(table: Any, columns: list[str], where: object) -> np.ndarray:
-    """Return the inputs: one image column, one column of equally long lists, or numeric columns."""
+    """Return the inputs: one image column, one column of equally long lists, or numeric columns.
+
+    Colour images come with the channel first, as torch's convolutions take them.
+    """
     if not columns:
         raise InputError(f"{str(where)!r} has a label column and nothing else; add the inputs")
     try:
         parts = [np.stack([np.asarray(v) for v in table[c]]) for c in columns]
-        return parts[0] if len(parts) == 1 else np.stack(parts, axis=1)
+        if len(parts) > 1:
+            return np.stack(parts, axis=1)
+        image = type(table.features[columns[0]]).__name__ == "Image"
+        return np.ascontiguousarray(np.moveaxis(parts[0], -1, 1)) if image and parts[0].ndim == 4 else parts[0]
     except ValueError as error:
         raise InputError(
             f"the columns {columns} of {str(where)!r} do not form one array per row ({error}); pass "

@@ -1,8 +1,9 @@
 """Where the residual blocks of a model are: the only file that knows model families."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from numbers import Integral
 from typing import Any
 
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from residua.errors import StackError
+from residua.convnet import ConvResNet
 from residua.nets import MLP, ResNet
 from residua.readout import Readout, readout
 
+Net = ResNet | MLP | ConvResNet
 Visit = Callable[[int, Tensor, Tensor], None]
 Change = Callable[[int, Tensor, Tensor], Tensor]
 
@@ -26,15 +29,17 @@ class ResidualStack:
         net: the module that owns the blocks; `model` itself or inside it.
         blocks: the module of every layer; with shared weights the same module T times.
         names: one name a layer, as the user finds it in the model.
+        stages: the stage of every layer; the states of a stage have one shape.
         readout: the map from the last state to the logits.
         branch_is_residual: whether y_t = x_t − x_{t−1} is what the block's branch put out. It is not
             so in an MLP, which has no skip: there y_t is only the difference of two states.
     """
 
     model: nn.Module
-    net: ResNet | MLP
+    net: Net
     blocks: tuple[nn.Module, ...]
     names: tuple[str, ...]
+    stages: tuple[str, ...]
     readout: Readout
     branch_is_residual: bool
 
@@ -54,9 +59,24 @@ class ResidualStack:
         return next(self.net.parameters())
 
     @property
-    def shared(self) -> bool:
-        """Whether one module makes all layers, so that only layers at the end can go."""
-        return self.net.shared
+    def ends_at_head(self) -> bool:
+        """Whether the last state is what the head reads; so in the last stage alone."""
+        net = self.net
+        last = net.stages[-1].blocks if isinstance(net, ConvResNet) else net.blocks
+        return len(last) > 0 and last[-1] is self.blocks[-1]
+
+    def only(self, keep: Sequence[bool]) -> "ResidualStack":
+        """Return the stack of some of the layers, which is what visits then see."""
+
+        def chosen(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(compress(values, keep))
+
+        return replace(
+            self,
+            blocks=chosen(self.blocks),
+            names=chosen(self.names),
+            stages=chosen(self.stages),
+        )
 
     def check_layer(self, t: int, first: int = 1) -> None:
         """Raise StackError unless t is one of the layers (or states, with first = 0)."""
@@ -160,27 +180,75 @@ class ResidualStack:
         return found
 
 
-def find_stack(model: nn.Module) -> ResidualStack:
-    """Return the residual stack of a model that is, or contains, one ResNet or MLP of residua.
+def find_stack(
+    model: nn.Module, stage: str | None = None, *, images: bool = False
+) -> ResidualStack:
+    """Return the residual stack of a model that is, or contains, one network of residua.
+
+    Args:
+        model: the model.
+        stage: which one, of a network with several; see :func:`find_stages`.
+        images: whether states may have more dimensions than (batch, unit).
 
     Raises:
-        StackError: there is none, or more than one.
+        StackError: there is no network, or more than one; or no such stage, several and none named, or
+            its states have more dimensions.
     """
-    found = [(name, m) for name, m in model.named_modules() if isinstance(m, ResNet | MLP)]
+    whole = find_stages(model)
+    names = list(dict.fromkeys(whole.stages))
+    if stage is None and len(names) > 1:
+        raise StackError(
+            f"{type(whole.net).__name__} has {len(names)} stages whose states differ in shape; pass one "
+            f"of them where a stage can be named, such as trace(model, x, stage={names[0]!r}): "
+            f"{', '.join(names)}"
+        )
+    if stage is not None and stage not in names:
+        raise StackError(f"there is no stage {stage!r}; the stages are {', '.join(names)}")
+    if isinstance(whole.net, ConvResNet) and not images:
+        raise StackError(
+            f"the states of a {type(whole.net).__name__} are images, and this works on states "
+            "(batch, unit); residua.trace, residua.accumulate and all that cuts depth take both"
+        )
+    return whole if stage is None else whole.only([s == stage for s in whole.stages])
+
+
+def find_stages(model: nn.Module) -> ResidualStack:
+    """Return the layers of all stages of a model as one stack, in the order in which they run.
+
+    Raises:
+        StackError: the model holds no network of residua, or more than one.
+    """
+    found = [(name, m) for name, m in model.named_modules() if isinstance(m, Net)]
     if len(found) != 1:
         where = f": {', '.join(name or '(the model itself)' for name, _ in found)}" if found else ""
         raise StackError(
-            f"{type(model).__name__} holds {len(found)} modules of the class residua.ResNet or "
-            f"residua.MLP{where}; pass a model with exactly one"
+            f"{type(model).__name__} holds {len(found)} modules of the classes residua.ResNet, "
+            f"residua.MLP or residua.ConvResNet{where}; pass a model with exactly one"
         )
     path, net = found[0]
     prefix = f"{path}." if path else ""
-    names = tuple(
-        f"{prefix}blocks.0, call {t}" if net.shared else f"{prefix}blocks.{t - 1}"
-        for t in range(1, net.depth + 1)
+    names, stages, blocks = zip(*_layers(net), strict=True)
+    return ResidualStack(
+        model,
+        net,
+        blocks,
+        tuple(prefix + name for name in names),
+        tuple(prefix + stage for stage in stages),
+        readout(net.head, net.residual_head if isinstance(net, ResNet) else None),
+        not isinstance(net, MLP),
     )
-    blocks = tuple(net.blocks[0 if net.shared else t] for t in range(net.depth))
-    return ResidualStack(model, net, blocks, names, readout(net.head), isinstance(net, ResNet))
+
+
+def _layers(net: Net) -> list[tuple[str, str, nn.Module]]:
+    """Return name, stage and module of every layer."""
+    if isinstance(net, ConvResNet):
+        return [
+            (f"stages.{s}.blocks.{i}", f"stages.{s}", block)
+            for s, stage in enumerate(net.stages)
+            for i, block in enumerate(stage.blocks)
+        ]
+    names = [f"blocks.0, call {t + 1}" if net.shared else f"blocks.{t}" for t in range(net.depth)]
+    return [(name, "blocks", net.block(t)) for t, name in enumerate(names)]
 
 
 def like(x: Tensor, weight: Tensor) -> Tensor:

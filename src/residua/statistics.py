@@ -205,6 +205,7 @@ class StatisticsConsumer:
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
         """Add one layer's state and residual."""
+        before, after = before.flatten(1), after.flatten(1)  # images have units of their own, too
         if t == 1:
             self._first_state(before)
         y = after - before
@@ -267,21 +268,24 @@ class StatisticsConsumer:
         return Moments(self.count.numpy(force=True).copy(), mean, m2, eps)
 
 
-def accumulate(model: nn.Module, batches: Iterable[Any]) -> Statistics:
+def accumulate(
+    model: nn.Module, batches: Iterable[Any], *, stage: str | None = None
+) -> Statistics:
     """Stream a data set through a model and return the statistics of its states and residuals.
 
     Args:
         model: a model with a residual stack.
         batches: yields x or (x, labels); labels 0…C−1 give statistics per class.
+        stage: which one, of a network with several; of images every pixel of a channel is a unit.
 
     Returns:
         Statistics, float64. Memory is layers × classes × units, whatever the number of samples.
 
     Raises:
-        StackError: no residual stack was found.
+        StackError: no residual stack was found, or no such stage.
         InputError: no batch came, or labels do not fit.
     """
-    stack = find_stack(model)
+    stack = find_stack(model, stage, images=True)
     consumer = StatisticsConsumer(stack)
     stream(stack, batches, consumer)
     return consumer.result()

@@ -10,14 +10,28 @@ from torch import nn
 
 from residua.choices import Activation, Lift, Net, Weights
 from residua.errors import InputError
+from residua.convnet import ConvResNet
 from residua.nets import MLP, ResNet
+from residua.readout import readout
 
 _KEY = "residua"
 
 
+Network = ResNet | MLP | ConvResNet
+
+
 @dataclass(frozen=True)
 class NetConfig:
-    """All that builds a network: `net` is "resnet" or "mlp", the rest as in :class:`ResNet`."""
+    """All that builds a network.
+
+    Attributes:
+        net: "resnet", "mlp" or "conv".
+        inputs: input dimensions; of "conv" the channels of the images.
+        width, classes, depth, weights: as in :class:`ResNet` and :class:`ConvResNet`; there `depth` is
+            6n + 2.
+        activation, step_size, lift, reads_residual: as in :class:`ResNet`; not for "conv".
+        blocks: of "conv", shape-keeping blocks of each stage in place of `depth`.
+    """
 
     net: Net
     inputs: int
@@ -26,11 +40,13 @@ class NetConfig:
     depth: int = 15
     weights: Weights = "shared"
     activation: Activation = "logistic"
-    step_size: float = 1.0
+    step_size: float | list[float] = 1.0
     lift: Lift = "pad"
+    reads_residual: bool = False
+    blocks: list[int] | None = None
 
 
-def build(config: NetConfig) -> ResNet | MLP:
+def build(config: NetConfig) -> Network:
     """Return a freshly initialised network.
 
     Raises:
@@ -38,61 +54,109 @@ def build(config: NetConfig) -> ResNet | MLP:
     """
     options = asdict(config)
     kind = options.pop("net")
+    if kind == "conv":
+        return ConvResNet(
+            config.inputs,
+            config.classes,
+            depth=config.depth,
+            width=config.width,
+            weights=config.weights,
+            blocks=config.blocks,
+        )
+    if options.pop("blocks") is not None:
+        raise InputError(f"only a network 'conv' has blocks in stages, not {kind!r}")
     if kind == "resnet":
         return ResNet(**options)
     if kind != "mlp":
-        raise InputError(f"net must be 'resnet' or 'mlp', not {kind!r}")
-    if options.pop("step_size") != 1.0:
+        raise InputError(f"net must be 'resnet', 'mlp' or 'conv', not {kind!r}")
+    if options.pop("step_size") != 1.0 or options.pop("reads_residual"):
         raise InputError(f"an MLP has no skip and no step size; got {config.step_size}")
     return MLP(**options)
 
 
-def describe(net: ResNet | MLP) -> NetConfig:
+def describe(net: Network) -> NetConfig:
     """Return the description from which :func:`build` makes a network of the same shape.
 
     Raises:
         InputError: its head was replaced by one that :func:`build` does not make.
     """
+    weights: Weights = "shared" if net.shared else "variable"
+    if isinstance(net, ConvResNet):
+        classes = readout(net.head).classes
+        blocks = list(net.blocks)
+        return NetConfig("conv", net.channels, net.width, classes, weights=weights, blocks=blocks)
     if not isinstance(net.head, nn.Linear):
         raise InputError(
             f"a head of the kind {type(net.head).__name__} cannot be described; only networks with "
             "their own linear head are saved"
         )
+    steps = list(net.steps)
     return NetConfig(
         net="resnet" if isinstance(net, ResNet) else "mlp",
         inputs=net.inputs,
         width=net.head.in_features,
         classes=net.head.out_features,
         depth=net.depth,
-        weights="shared" if net.shared else "variable",
+        weights=weights,
         activation=net.activation,
-        step_size=net.step_size if isinstance(net, ResNet) else 1.0,
+        step_size=steps[0] if len(set(steps)) == 1 else steps,
         lift=net.lift_name,
+        reads_residual=net.residual_head is not None,
     )
 
 
-def save(net: ResNet | MLP, path: str | Path) -> None:
-    """Write a network, whatever its depth now, to one safetensors file that :func:`load` reads.
+def restructure(net: Network, config: NetConfig) -> None:
+    """Give a network the layers of another of its kind, in place, before that one's weights are loaded.
+
+    Parameters are new afterwards, on the device and in the precision of those before.
 
     Raises:
-        InputError: the file exists already or its folder does not, or the network is no ResNet or MLP
-            of residua, or has another head than theirs.
+        InputError: it is of another kind.
+    """
+    fresh = build(config)
+    if type(fresh) is not type(net):
+        raise InputError(
+            f"a {type(net).__name__} cannot take the layers of a {type(fresh).__name__}; pass what "
+            "was stored of the same network"
+        )
+    fresh.to(next(net.parameters())).train(net.training)
+    # Its hooks and its place in a larger model stay; modules, parameters and sizes are the other's.
+    hooks = {k: v for k, v in net.__dict__.items() if "hook" in k}
+    net.__dict__.update(fresh.__dict__ | hooks)
+
+
+def save(net: Network, path: str | Path) -> None:
+    """Write a network, whatever its depth now, to one safetensors file that :func:`load` reads.
+
+    Weights that several layers share are written once.
+
+    Raises:
+        InputError: the file exists already or its folder does not, or the network is none of residua's,
+            or has another head than theirs.
     """
     path = Path(path)
-    if not isinstance(net, ResNet | MLP):
+    if not isinstance(net, Network):
         raise InputError(
-            f"only a residua.ResNet or residua.MLP can be saved, not {type(net).__name__}"
+            f"only a network of residua (ResNet, MLP, ConvResNet) can be saved, not "
+            f"{type(net).__name__}"
         )
     if not path.parent.is_dir():
         raise InputError(f"no such folder: {str(path.parent)!r}; make it first")
     if path.exists():
         raise InputError(f"{str(path)!r} exists already; pass a new path")
     header = json.dumps(asdict(describe(net)))
-    tensors = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+    state = net.state_dict()
+    tensors = {name: state[name].contiguous() for name in state if name not in _repeated(net)}
     save_file(tensors, path, metadata={_KEY: header})
 
 
-def load(path: str | Path) -> ResNet | MLP:
+def _repeated(net: nn.Module) -> set[str]:
+    """Return the names under which weights that layers share appear again."""
+    once = {name for name, _ in net.named_parameters()}
+    return {name for name, _ in net.named_parameters(remove_duplicate=False)} - once
+
+
+def load(path: str | Path) -> Network:
     """Read a network that :func:`save` wrote; nothing in the file is executed.
 
     Raises:
@@ -120,8 +184,11 @@ def load(path: str | Path) -> ResNet | MLP:
             f"the description in {str(path)!r} is damaged ({header[:80]!r}); pass an intact file"
         ) from error
     try:
-        net.to(tensors["head.weight"].dtype).load_state_dict(tensors)
-    except (RuntimeError, KeyError) as error:
+        dtype = next(t.dtype for n, t in tensors.items() if n.startswith("head."))
+        found = net.to(dtype).load_state_dict(tensors, strict=False)
+        if found.unexpected_keys or set(found.missing_keys) != _repeated(net):
+            raise KeyError(*found)
+    except (RuntimeError, KeyError, StopIteration) as error:
         raise InputError(
             f"the weights in {str(path)!r} are of another network than its description ({header})"
         ) from error

@@ -27,8 +27,8 @@ class Trace:
         branch_is_residual: whether y_t is the block's branch output (not so without a skip).
     """
 
-    states: Float[Tensor, "state batch unit"]
-    residuals: Float[Tensor, "layer batch unit"]
+    states: Float[Tensor, "state batch *unit"]
+    residuals: Float[Tensor, "layer batch *unit"]
     logits: Float[Tensor, "batch classes"]
     names: tuple[str, ...]
     branch_is_residual: bool
@@ -39,11 +39,12 @@ class Trace:
         return len(self.names)
 
     def to_dataset(self, labels: Int[Tensor, "batch"] | None = None) -> xr.Dataset:
-        """Return labelled arrays with the dimensions state 0…T, layer 1…T, sample, unit, class."""
+        """Return labelled arrays: state 0…T, layer 1…T, sample, unit (images: channel, row, column), class."""
+        unit = ("unit",) if self.states.ndim == 3 else ("channel", "row", "column")
         data = xr.Dataset(
             {
-                "states": (("state", "sample", "unit"), as_array(self.states)),
-                "residuals": (("layer", "sample", "unit"), as_array(self.residuals)),
+                "states": (("state", "sample", *unit), as_array(self.states)),
+                "residuals": (("layer", "sample", *unit), as_array(self.residuals)),
                 "logits": (("sample", "class"), as_array(self.logits)),
             },
             coords={
@@ -66,7 +67,7 @@ def as_array(values: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def trace(model: nn.Module, x: Tensor) -> Trace:
+def trace(model: nn.Module, x: Tensor, *, stage: str | None = None) -> Trace:
     """Run one batch and return the state after, and the residual of, every layer.
 
     The model is put in evaluation mode for the pass and back afterwards.
@@ -74,12 +75,18 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
     The identity K x_0 + Σ_t K y_t + c = logits is checked on every call, to 1e-5 of the largest
     absolute logit in float32 and 1e-12 in float64. With a norm before the linear head K carries the
     norm's scale at x_T; with a head that is not linear it is head(x_T) that must give the logits.
+    Of a stage that is not the last there is no such identity.
+
+    Args:
+        model: a model with a residual stack.
+        x: inputs.
+        stage: which one to trace, of a network with several (a convolutional one has three).
 
     Raises:
-        StackError: no residual stack was found, or the identity does not hold.
+        StackError: no residual stack was found, no such stage, or the identity does not hold.
         InputError: the batch is empty, or holds NaN or infinite values.
     """
-    stack = find_stack(model)
+    stack = find_stack(model, stage, images=True)
     x = as_inputs(x, stack.weight)
     states: list[Tensor] = []
 
@@ -92,7 +99,8 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
         with refusing_too_large(stack, x), stack.watch(visit):
             logits = model(x)
         residuals = [after - before for before, after in pairwise(states)]
-        _check_identity(stack.readout, states, residuals, logits)
+        if stack.ends_at_head:
+            _check_identity(stack.readout, states, residuals, logits)
     return Trace(
         torch.stack(states), torch.stack(residuals), logits, stack.names, stack.branch_is_residual
     )
@@ -101,8 +109,8 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
 def _check_identity(
     readout: Readout, states: Sequence[Tensor], residuals: Sequence[Tensor], logits: Tensor
 ) -> None:
-    if readout.linear is None:
-        total = readout.module(states[-1])
+    if readout.linear is None or readout.residual is not None:
+        total = readout.logits(states[-1], states[-2])
     else:
         K, c = readout.map()
         parts = states[0] @ K.T + sum(y @ K.T for y in residuals)

@@ -3,10 +3,12 @@
 import logging
 import warnings
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 import numpy as np
@@ -14,29 +16,34 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from residua.choices import Augment, Optimizer
 from residua.data import DataSplits, loader
 from residua.errors import InputError, StoppedError
 from residua.progress import TrainingBar
 from residua.sources import Split
-from residua.stack import find_stack, like
+from residua.stack import find_stages, like
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a network is trained: AdamW, one learning-rate cycle, gradient norm clipped.
+    """How a network is trained: one learning-rate cycle, gradient norm clipped.
 
     Attributes:
         epochs: passes over the training split.
         batch_size: samples per step.
         lr: the cycle's highest learning rate.
-        weight_decay: AdamW's.
+        optimizer: "adamw", or "sgd" with Nesterov momentum 0.9.
+        weight_decay: the optimizer's.
         label_smoothing: share of the target spread over all classes.
         input_dropout: share of the input dimensions set to 0 in every training step (Srivastava et
             al. 2014); drawn by seed and step, so a resumed training draws the same.
         input_noise: standard deviation of Gaussian noise added to the inputs in every training step,
             drawn likewise.
+        augment: "none", or "crop-flip": every image of a training step is shifted by up to 4 pixels each
+            way, with zeros coming in, and flipped left to right with probability ½; drawn likewise.
         clip: largest gradient norm.
         seed: initial weights, batches and the splits of the data.
         precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
@@ -46,10 +53,12 @@ class TrainConfig:
     epochs: int = 12
     batch_size: int = 128
     lr: float = 2e-3
+    optimizer: Optimizer = "adamw"
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     input_dropout: float = 0.0
     input_noise: float = 0.0
+    augment: Augment = "none"
     clip: float = 1.0
     seed: int = 0
     precision: str = "32-true"
@@ -72,12 +81,16 @@ class TrainConfig:
             raise InputError(f"label_smoothing must be in [0, 1), not {self.label_smoothing}")
         if not 0 <= self.input_dropout < 1:
             raise InputError(f"input_dropout must be in [0, 1), not {self.input_dropout}")
+        if self.optimizer not in get_args(Optimizer):
+            raise InputError(f"optimizer must be 'adamw' or 'sgd', not {self.optimizer!r}")
+        if self.augment not in get_args(Augment):
+            raise InputError(f"augment must be 'none' or 'crop-flip', not {self.augment!r}")
         if not 0 <= self.input_noise < float("inf"):
             raise InputError(f"input_noise must be 0 or more, not {self.input_noise}")
 
 
 class Classifier(L.LightningModule):
-    """A network with cross-entropy, AdamW and a one-cycle schedule."""
+    """A network with cross-entropy, AdamW or SGD, and a one-cycle schedule."""
 
     def __init__(self, net: nn.Module, config: TrainConfig):
         super().__init__()
@@ -106,7 +119,7 @@ class Classifier(L.LightningModule):
         logits = self(x).float()
         self.log("val_loss", nn.functional.cross_entropy(logits, y))
         self.log("val_accuracy", (logits.argmax(1) == y).float().mean())
-        self.log("depth", float(find_stack(self.net).depth))
+        self.log("depth", float(find_stages(self.net).depth))
 
     def on_validation_end(self) -> None:
         """Stop where training has diverged.
@@ -126,9 +139,13 @@ class Classifier(L.LightningModule):
         checkpoint["made_of"] = self.made_of
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW and a one-cycle schedule over all steps."""
+        """Return the optimizer and a one-cycle schedule over all steps."""
         config = self.config
-        optimizer = torch.optim.AdamW(
+        kinds: dict[Optimizer, Callable[..., torch.optim.Optimizer]] = {
+            "adamw": torch.optim.AdamW,
+            "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+        }
+        optimizer = kinds[config.optimizer](
             self.parameters(),
             lr=config.lr,
             weight_decay=config.weight_decay,
@@ -153,17 +170,39 @@ class Classifier(L.LightningModule):
 
 
 def _disturb(x: Tensor, config: TrainConfig, key: tuple[int, int]) -> Tensor:
-    """Set a share of x to 0, scale up the rest, add noise; the draw depends on the key alone."""
-    if config.input_dropout == 0 and config.input_noise == 0:
+    """Shift and flip images, set a share to 0, add noise; the draw depends on the key alone."""
+    if config.input_dropout == 0 and config.input_noise == 0 and config.augment == "none":
         return x
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
     generator = torch.Generator(x.device).manual_seed(seed)
+    if config.augment == "crop-flip":
+        x = _crop_flip(x, generator)
     if config.input_dropout > 0:
         share = 1 - config.input_dropout
         x = x * torch.empty_like(x).bernoulli_(share, generator=generator) / share
     if config.input_noise > 0:
         x = x + config.input_noise * torch.empty_like(x).normal_(generator=generator)
     return x
+
+
+def _crop_flip(
+    x: Float[Tensor, "batch *channels height width"], generator: torch.Generator, pixels: int = 4
+) -> Float[Tensor, "batch *channels height width"]:
+    """Shift each image by up to so many pixels each way and flip half of them."""
+    n, height, width = len(x), x.shape[-2], x.shape[-1]
+
+    def drawn(high: int) -> Tensor:
+        return torch.randint(high, (n, 1), generator=generator, device=x.device)
+
+    padded = nn.functional.pad(x, (pixels,) * 4)
+    rows = drawn(2 * pixels + 1) + torch.arange(height, device=x.device)
+    columns = drawn(2 * pixels + 1) + torch.arange(width, device=x.device)
+    columns = torch.where(drawn(2) == 1, columns.flip(1), columns)
+    sample = torch.arange(n, device=x.device)[:, None, None]
+    where = (rows[:, :, None], columns[:, None, :])
+    if x.ndim == 3:
+        return padded[sample, *where]
+    return padded.movedim(1, -1)[sample, *where].movedim(-1, 1)
 
 
 def fit(

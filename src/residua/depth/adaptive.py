@@ -10,7 +10,8 @@ import lightning as L
 from torch import nn
 
 from residua.depth.criteria import criterion_named, errors_spent, plan_depth
-from residua.depth.curve import AffineHead, DepthCurve, depth_curve
+from residua.depth.curve import DepthCurve, depth_curve
+from residua.depth.least_squares import AffineHead
 from residua.depth.plan import DepthPlan
 from residua.depth.surgery import cut, resize
 from residua.errors import InputError

@@ -9,21 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from residua.depth.least_squares import RIDGES, AffineHead, LeastSquares
 from residua.errors import InputError
 from residua.stack import ResidualStack, find_stack
 from residua.streaming import Loss, class_labels, cross_entropy, sample_losses, stream
 
 Target = Literal["logits", "labels"]
 Of = Literal["states", "residuals"]
-RIDGES = (1e-5, 1e-4, 1e-3, 1e-2)
-
-
-@dataclass(frozen=True)
-class AffineHead:
-    """A head K x + c in float64: weight (classes, unit), bias (classes,)."""
-
-    weight: Float[Tensor, "classes unit"]
-    bias: Float[Tensor, "classes"]
 
 
 @dataclass(frozen=True)
@@ -51,19 +43,13 @@ class DepthCurve:
 
 
 class NormalEquations:
-    """Streams Σ x xᵀ and Σ x zᵀ of every state (or residual), about the first batch's mean.
-
-    Products add up in the model's precision over at most 8,192 samples and in float64 beyond.
-    """
-
-    FLUSH = 8192
+    """Streams the least squares from every state (or residual) to the logits or labels."""
 
     def __init__(self, stack: ResidualStack, target: Target, of: Of = "states"):
         self.target, self.of = target, of
         self.classes = stack.classes
         self.states: list[Tensor] = []
-        self.origin: list[Tensor] = []
-        self.samples = self.pending = 0
+        self.fits: list[LeastSquares] = []
 
     def begin(self, labels: Tensor | None) -> None:
         """Start a batch."""
@@ -80,64 +66,14 @@ class NormalEquations:
         if self.target == "labels":
             assert self.labels is not None
             z = nn.functional.one_hot(self.labels.to(z.device), self.classes).to(z.dtype)
-        if not self.origin:
-            self._start(z)
-        z = torch.cat([z, z.new_ones(len(z), 1)], 1)  # the last column gives Σ x
-        for t, state in enumerate(self.states):
-            x = state - self.origin[t]
-            _add_gram(self.gram_part[t], x)
-            self.cross_part[t].addmm_(x.T, z)
-        self.target_sum += z.sum(0).double()
-        self.samples += len(z)
-        self.pending += len(z)
-        if self.pending >= self.FLUSH:
-            self._flush()
-
-    def _start(self, z: Tensor) -> None:
-        self.origin = [x.mean(0) for x in self.states]
-        units = self.states[0].shape[1]
-        like = self.states[0]
-        self.gram_part = [like.new_zeros(units, units) for _ in self.states]
-        self.cross_part = [like.new_zeros(units, self.classes + 1) for _ in self.states]
-        self.gram = [torch.zeros_like(g, dtype=torch.float64) for g in self.gram_part]
-        self.cross = [torch.zeros_like(c, dtype=torch.float64) for c in self.cross_part]
-        self.target_sum = torch.zeros(self.classes + 1, dtype=torch.float64, device=z.device)
-
-    def _flush(self) -> None:
-        for total, part in ((self.gram, self.gram_part), (self.cross, self.cross_part)):
-            for a, b in zip(total, part, strict=True):
-                a += b
-                b.zero_()
-        self.pending = 0
+        if not self.fits:
+            self.fits = [LeastSquares(x, z) for x in self.states]
+        for fit, x in zip(self.fits, self.states, strict=True):
+            fit.add(x, z)
 
     def solve(self, ridges: Sequence[float]) -> list[list[AffineHead]]:
-        """Return the ridge solutions [state][ridge] of min Σ‖K x + c − z‖² + λ‖K‖².
-
-        λ = ridge × samples × mean over units of the variance of x; the bias is not penalised.
-        """
-        self._flush()
-        return [[self._head(t, ridge) for ridge in ridges] for t in range(len(self.origin))]
-
-    def _head(self, t: int, ridge: float) -> AffineHead:
-        n = self.samples
-        x_mean, z_mean = self.cross[t][:, -1] / n, self.target_sum[:-1] / n
-        upper = torch.triu(self.gram[t])
-        gram = upper + torch.triu(upper, 1).T - n * torch.outer(x_mean, x_mean)
-        cross = self.cross[t][:, :-1] - n * torch.outer(x_mean, z_mean)
-        scale = gram.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
-        gram.diagonal().add_(ridge * scale)
-        factor, info = torch.linalg.cholesky_ex(gram)
-        if int(info) > 0:  # rounding exceeds the ridge; a head of NaN is never the best
-            factor = torch.full_like(factor, torch.nan)
-        K = torch.cholesky_solve(cross, factor).T  # (classes, units)
-        return AffineHead(K.contiguous(), z_mean - K @ (x_mean + self.origin[t].double()))
-
-
-def _add_gram(gram: Tensor, x: Tensor) -> None:
-    """Add the upper triangle of xᵀx by blocks; what lies below the diagonal blocks stays zero."""
-    step = max(256, -(-x.shape[1] // 4))
-    for i in range(0, x.shape[1], step):
-        gram[i : i + step, i:].addmm_(x[:, i : i + step].T, x[:, i:])
+        """Return the ridge solutions [state][ridge]; see :meth:`LeastSquares.solve`."""
+        return [fit.solve(ridges) for fit in self.fits]
 
 
 class HeadEvaluation:

@@ -1,4 +1,4 @@
-"""The only file that edits a model: remove layers, replace the head, all or nothing."""
+"""The only file that edits a model: remove layers, fold a compensation in, all or nothing."""
 
 import copy
 from collections.abc import Iterable
@@ -7,19 +7,23 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from residua.depth.curve import AffineHead
+from residua.depth.compensation import Compensation
 from residua.depth.plan import DepthPlan
 from residua.errors import InputError
-from residua.stack import ResidualStack, find_stack
+from residua.nets import ResNet
+from residua.stack import ResidualStack, find_stages
+from residua.store import Network
 
 
-def apply(plan: DepthPlan, model: nn.Module, *, head: AffineHead | None = None) -> nn.Module:
+def apply(
+    plan: DepthPlan, model: nn.Module, *, compensation: Compensation | None = None
+) -> nn.Module:
     """Return a copy of the model with the plan's layers removed.
 
     Arguments and errors as for :func:`cut`; the model given is not touched.
     """
     smaller = copy.deepcopy(model)
-    cut(smaller, plan, head=head)
+    cut(smaller, plan, compensation=compensation)
     return smaller
 
 
@@ -27,7 +31,7 @@ def cut(
     model: nn.Module,
     plan: DepthPlan,
     *,
-    head: AffineHead | None = None,
+    compensation: Compensation | None = None,
     optimizers: Iterable[Optimizer] = (),
 ) -> None:
     """Remove the plan's layers from a model, in place, and from its optimizers.
@@ -38,27 +42,28 @@ def cut(
     Args:
         model: the model the plan was made for, or another with the same layers.
         plan: which layers stay.
-        head: replaces the head's weight and bias; its optimizer state starts anew.
-        optimizers: those that train the model.
+        compensation: what is folded into those that stay, and into the head; the optimizer state of
+            the weights it replaces starts anew.
+        optimizers: those that train the model. A head that reads the last residual too brings a new
+            parameter; it joins the group of the head.
 
     Raises:
-        InputError: the plan names other layers than the model has, a head is missing or does not fit,
-            layers in the middle would go though weights are shared, or a parameter group would be left
-            empty. The model is then unchanged.
+        InputError: the plan names other layers than the model has, a compensation is missing or does
+            not fit, layers in the middle would go though weights are shared, or a parameter group would
+            be left empty. The model is then unchanged.
     """
-    stack = find_stack(model)
+    stack = find_stages(model)
     optimizers = list(optimizers)
-    gone = _check(stack, plan, head, optimizers)
+    check_plan(stack, plan)
+    gone = _gone(stack, plan)
+    _check_groups(plan, gone, optimizers)
+    if plan.refit_head and compensation is None:
+        raise InputError("the plan refits the head; pass the compensation fitted for this plan")
+    if compensation is not None:
+        _check_fit(stack.net, plan, compensation)
     net = stack.net
-    if not net.shared:
-        net.blocks = nn.ModuleList(stack.blocks[t - 1] for t in plan.keep)
-    net.depth = len(plan.keep)
-    fresh = set()
-    if head is not None:
-        with torch.no_grad():
-            net.head.weight.copy_(head.weight)
-            net.head.bias.copy_(head.bias)
-        fresh = set(net.head.parameters())
+    net.keep_layers(plan.keep)
+    fresh = set() if compensation is None else _fold(net, compensation, optimizers)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["params"] = [p for p in group["params"] if p not in gone]
@@ -66,46 +71,33 @@ def cut(
             optimizer.state.pop(parameter, None)
 
 
-def resize(model: nn.Module, depth: int) -> None:
-    """Give a stack as many layers as a checkpoint has, in place, before its weights are loaded.
-
-    Raises:
-        InputError: depth is below 1.
-    """
-    if depth < 1:
-        raise InputError(f"depth must be at least 1, not {depth}")
-    net = find_stack(model).net
-    if not net.shared:
-        blocks = list(net.blocks)[:depth]
-        blocks += [copy.deepcopy(blocks[0]) for _ in range(depth - len(blocks))]
-        net.blocks = nn.ModuleList(blocks)
-    net.depth = depth
-
-
-def _check(
-    stack: ResidualStack, plan: DepthPlan, head: AffineHead | None, optimizers: list[Optimizer]
-) -> set[nn.Parameter]:
-    """Refuse what cannot be done as a whole; return the parameters that go."""
+def check_plan(stack: ResidualStack, plan: DepthPlan) -> None:
+    """Raise InputError unless a plan was made for these layers."""
     if plan.names != stack.names:
         raise InputError(
             f"the plan is for a stack of {plan.depth} layers ({plan.names[0]} … {plan.names[-1]}) "
             f"and the model has {stack.depth} ({stack.names[0]} … {stack.names[-1]}); make a plan "
             "for this model"
         )
-    if stack.shared and plan.keep != tuple(range(1, len(plan.keep) + 1)):
-        raise InputError(
-            f"the layers share their weights, so only layers at the end can go, and the plan keeps "
-            f"{plan.keep}; keep 1…k"
-        )
-    if plan.refit_head and head is None:
-        raise InputError("the plan refits the head; pass the fitted head of the last kept layer")
-    if head is not None and head.weight.shape != stack.readout.head.weight.shape:
-        raise InputError(
-            f"the head has the shape {tuple(head.weight.shape)} where the model's has "
-            f"{tuple(stack.readout.head.weight.shape)}; pass a head fitted on this model"
-        )
-    kept = {p for t in plan.keep for p in stack.blocks[t - 1].parameters()}
-    gone = {p for t in plan.removed for p in stack.blocks[t - 1].parameters()} - kept
+
+
+def _gone(stack: ResidualStack, plan: DepthPlan) -> set[nn.Parameter]:
+    """Return the parameters that go; what a layer that stays or the head uses too, stays."""
+    leaving = {id(stack.blocks[t - 1]) for t in plan.removed}
+    leaving -= {id(stack.blocks[t - 1]) for t in plan.keep}
+    inside = {
+        name
+        for name, module in stack.model.named_modules(remove_duplicate=False)
+        if id(module) in leaving
+    }
+    going, staying = set(), set()
+    for name, parameter in stack.model.named_parameters(remove_duplicate=False):
+        within = any(name.startswith(f"{path}.") for path in inside)
+        (going if within else staying).add(parameter)
+    return going - staying
+
+
+def _check_groups(plan: DepthPlan, gone: set[nn.Parameter], optimizers: list[Optimizer]) -> None:
     for optimizer in optimizers:
         for i, group in enumerate(optimizer.param_groups):
             if group["params"] and gone.issuperset(group["params"]):
@@ -113,4 +105,46 @@ def _check(
                     f"removing the layers {plan.removed} would leave parameter group {i} of "
                     f"{type(optimizer).__name__} empty; put the layers in one group with others"
                 )
-    return gone
+
+
+def _check_fit(net: Network, plan: DepthPlan, compensation: Compensation) -> None:
+    """Raise InputError where weights or steps are not those of the network once it is cut."""
+    # Cutting a copy without memory of its own tells names and shapes.
+    with torch.device("meta"):
+        small = copy.deepcopy(net).to("meta")
+    small.keep_layers(plan.keep)
+    if compensation.reads_residual and isinstance(small, ResNet):
+        small.read_residual()
+    shapes = {name: tuple(v.shape) for name, v in small.state_dict().items()}
+    for name, value in compensation.weights.items():
+        if shapes.get(name) != tuple(value.shape):
+            raise InputError(
+                f"the compensation has {name!r} of the shape {tuple(value.shape)} where the cut model's "
+                f"has {shapes.get(name)}; pass one fitted on this model with this plan"
+            )
+    if compensation.steps is not None and len(compensation.steps) != len(plan.keep):
+        raise InputError(
+            f"the compensation has {len(compensation.steps)} step sizes and the plan keeps "
+            f"{len(plan.keep)} layers; pass one fitted with this plan"
+        )
+
+
+def _fold(
+    net: Network, compensation: Compensation, optimizers: list[Optimizer]
+) -> set[nn.Parameter]:
+    """Take over weights and steps; return the parameters that are new."""
+    if isinstance(net, ResNet):
+        if compensation.steps is not None:
+            net.steps = compensation.steps
+        if compensation.reads_residual and net.residual_head is None:
+            net.read_residual()
+            assert net.residual_head is not None
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    if any(p is net.head.weight for p in group["params"]):
+                        group["params"].append(net.residual_head.weight)
+    own = net.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for name, value in compensation.weights.items():
+            own[name].copy_(value)
+    return {p for n in compensation.weights if isinstance(p := own[n], nn.Parameter)}

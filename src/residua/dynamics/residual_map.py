@@ -196,7 +196,7 @@ def first_pre_activation(
         raise InputError(f"the network has layers 1…{stack.depth}, not {layer}")
     state = net.lift(x.flatten(1))
     for t in range(layer - 1):
-        state = net.block(t)(state)
+        state = net.advance(t, state)
     z: Tensor = net.block(layer - 1).linear(state)
     return z
 

@@ -110,7 +110,7 @@ def trajectories(net: ResNet, x: Tensor, labels: Tensor, classes: tuple[str, ...
     state = net.lift(x)
     with torch.no_grad():
         for t in range(LAYERS):
-            after = net.block(t)(state)
+            after = net.advance(t, state)
             seen.append(after - state)
             state = after
     times = torch.arange(LAYERS, dtype=z.dtype)
@@ -148,7 +148,7 @@ def departure(W: Tensor, z: Tensor) -> xr.DataArray:
 def _last(net: ResNet, x: Tensor) -> Tensor:
     state: Tensor = net.lift(x)
     for t in range(net.depth):
-        state = net.block(t)(state)
+        state = net.advance(t, state)
     return state
 
 

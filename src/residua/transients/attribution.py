@@ -95,6 +95,7 @@ def attribute(model: nn.Module, x: Float[Tensor, "sample ..."]) -> Attribution:
     """
     stack = find_stack(model)
     readout = stack.readout
+    readout.check_alone()
     if readout.linear is None:
         raise InputError(
             f"the head {type(readout.module).__name__} is not linear, so logits are no sum over layers; "
@@ -123,7 +124,9 @@ def attribute_gradient(model: nn.Module, x: Float[Tensor, "sample ..."]) -> Attr
         StackError: no residual stack was found, or the head is not applied to the last state.
         InputError: the batch is empty, or holds NaN or infinite values.
     """
-    head = find_stack(model).readout.module
+    readout = find_stack(model).readout
+    readout.check_alone()
+    head = readout.module
     found = trace(model, x)
     with evaluating(model), torch.no_grad():
         last = found.states[-1]

@@ -79,6 +79,7 @@ def _halving(call: Callable[[Tensor], Any], x: Tensor) -> list[Any]:
 
 def _gains(stack: ResidualStack, x: Tensor) -> list[np.ndarray]:
     states, logits = states_of(stack, x)
+    stack.readout.check_alone()
     head = stack.readout.module
     check_logits(head(states[-1]), logits, logits.dtype)
     rows = torch.func.vmap(torch.func.jacrev(lambda s: head(s[None])[0]))(states[-1])
