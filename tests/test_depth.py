@@ -7,7 +7,6 @@ import torch
 import residua as rs
 from residua.depth.criteria import errors_spent
 from residua.depth.least_squares import AffineHead
-from residua.depth.surgery import resize
 
 
 def test_a_depth_curve_takes_a_loss_and_targets_that_are_no_classes():
@@ -193,11 +192,12 @@ def test_refit_head_replaces_the_head_and_forgets_its_optimizer_state():
     curve = rs.depth_curve(net, batches(), batches(seed=1))
     plan = plan_for(net, (1, 2), refit_head=True)
     x, _ = batches()[0]
-    small = rs.apply(plan, net, head=curve.heads[2])
+    fitted = curve.compensation(2)
+    small = rs.apply(plan, net, compensation=fitted)
     state = rs.trace(net, x).states[2]
     torch.testing.assert_close(small(x), state @ curve.heads[2].weight.T + curve.heads[2].bias)
     assert net.depth == 5
-    rs.cut(net, plan, head=curve.heads[2], optimizers=[optimizer])
+    rs.cut(net, plan, compensation=fitted, optimizers=[optimizer])
     assert net.head.weight not in optimizer.state
     assert net.blocks[0].linear.weight in optimizer.state
 
@@ -215,9 +215,13 @@ def test_refused_cuts_leave_the_model_whole():
     other = plan_for(net_of("variable", depth=4), (1,))
     unchanged(net, lambda: rs.cut(net, other), "the plan is for a stack of 4 layers")
     refit = plan_for(net, (1,), refit_head=True)
-    unchanged(net, lambda: rs.cut(net, refit), "pass the fitted head")
-    wrong = AffineHead(torch.zeros(3, 9), torch.zeros(3))
-    unchanged(net, lambda: rs.cut(net, refit, head=wrong), r"the head has the shape \(3, 9\)")
+    unchanged(net, lambda: rs.cut(net, refit), "pass the compensation fitted for this plan")
+    wrong = rs.Compensation("affine", {"head.weight": torch.zeros(3, 9)})
+    unchanged(
+        net,
+        lambda: rs.cut(net, refit, compensation=wrong),
+        r"'head.weight' of the shape \(3, 9\) where the cut model's has \(3, 8\)",
+    )
     groups = [{"params": b.parameters()} for b in net.blocks] + [{"params": net.head.parameters()}]
     lone = torch.optim.SGD(groups, lr=0.1)
     plan = plan_for(net, (1, 2))
@@ -281,16 +285,3 @@ def test_states_that_no_head_fits_are_refused():
         model.blocks[0].linear.bias.fill_(torch.nan)
     with pytest.raises(rs.InputError, match="on the state after layer 0: it holds NaN"):
         rs.depth_curve(model, [(x, y)], [(x, y)])
-
-
-@pytest.mark.parametrize("weights", ["shared", "variable"])
-def test_resize_fits_any_checkpoint(weights):
-    deep, model = net_of(weights=weights, depth=6), net_of(weights=weights, depth=2)
-    resize(model, 6)
-    model.load_state_dict(deep.state_dict())
-    x = torch.randn(4, 6, dtype=torch.float64)
-    assert torch.equal(model(x), deep(x))
-    resize(model, 1)
-    assert model.depth == rs.find_stack(model).depth == 1
-    with pytest.raises(rs.InputError, match="depth must be at least 1, not 0"):
-        resize(model, 0)

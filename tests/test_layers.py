@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
-    {"errors", "choices", "provenance"},
+    {"errors", "choices", "provenance", "distributed"},
     {"nets", "convnet", "data", "sources"},
     {"readout"},
     {"store", "stack"},
@@ -20,15 +20,24 @@ ORDER = [
     {"progress", "folder"},
     {"training", "analysis"},
     {"runs"},
+    {"pruned"},
     {"map_source"},
     {"report"},
     {"studies"},
     {"terminal", "cli_options"},
-    {"cli_experiments"},
+    {"cli_experiments", "cli_depth"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-WITHIN_DEPTH = ["plan", "least_squares", "spans", "similarity", "oracle", "curve", "criteria", "compensation", "surgery", "fitting", "adaptive"]
+WITHIN_DEPTH = [
+    {"plan", "spans", "least_squares", "similarity", "oracle", "compensation"},
+    {"curve"},
+    {"criteria"},
+    {"surgery"},
+    {"fitting"},
+    {"controller", "pruning"},
+    {"adaptive"},
+]
 FILES = [p for p in ROOT.rglob("*.py") if p.relative_to(ROOT) != Path("__init__.py")]
 
 
@@ -60,9 +69,20 @@ def test_imports_follow_the_arrows(path):
         )
 
 
+def test_depth_goes_from_figures_to_plan_to_surgery():
+    rank = {name: i for i, names in enumerate(WITHIN_DEPTH) for name in names}
+    for path in (ROOT / "depth").glob("[a-z]*.py"):
+        for other in imported(path):
+            if other[0] == "depth" and len(other) > 1 and other[1] in rank:
+                assert rank[other[1]] < rank[path.stem] or (
+                    rank[other[1]] == rank[path.stem] == 0
+                ), f"{path.stem} imports {other[1]}"
+
+
 def test_scorers_never_touch_models_and_surgery_never_scores():
+    allowed = {"curve", "oracle", "plan", "similarity", "spans"}
     assert {o[:2] for o in imported(ROOT / "depth/criteria.py")} <= {
-        ("depth", "curve"), ("depth", "plan"), ("errors",), ("statistics",),
+        ("errors",), ("statistics",), *(("depth", name) for name in allowed),
     }  # fmt: skip
     assert ("depth", "criteria") not in imported(ROOT / "depth/surgery.py")
 

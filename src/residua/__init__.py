@@ -7,11 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from residua.convnet import ConvResNet
     from residua.data import DataSplits, load_data, loader
     from residua.depth.adaptive import AdaptiveDepth
+    from residua.depth.compensation import Compensation
+    from residua.depth.controller import AdaptiveConfig, Decision, DepthController
     from residua.depth.criteria import plan_depth
     from residua.depth.curve import DepthCurve, depth_curve, residual_probe
+    from residua.depth.fitting import FitOptions, compensate
+    from residua.depth.oracle import Oracle, oracle
     from residua.depth.plan import DepthPlan
+    from residua.depth.similarity import Similarity, similarity
     from residua.depth.surgery import apply, cut
     from residua.dynamics.enumeration import enumerate_fixed_points
     from residua.dynamics.features import (
@@ -52,7 +58,7 @@ if TYPE_CHECKING:
     from residua.errors import InputError, MissingExtraError, ResiduaError, StackError
     from residua.nets import MLP, ResNet
     from residua.sources import Split
-    from residua.stack import ResidualStack, find_stack
+    from residua.stack import ResidualStack, find_stack, find_stages
     from residua.statistics import Moments, Statistics, accumulate
     from residua.store import NetConfig, build, load, save
     from residua.tracing import Trace, trace
@@ -82,7 +88,13 @@ if TYPE_CHECKING:
 _HOME = {
     "data": ("DataSplits", "load_data", "loader"),
     "sources": ("Split",),
+    "convnet": ("ConvResNet",),
     "depth.adaptive": ("AdaptiveDepth",),
+    "depth.compensation": ("Compensation",),
+    "depth.controller": ("AdaptiveConfig", "Decision", "DepthController"),
+    "depth.fitting": ("FitOptions", "compensate"),
+    "depth.oracle": ("Oracle", "oracle"),
+    "depth.similarity": ("Similarity", "similarity"),
     "depth.criteria": ("plan_depth",),
     "depth.curve": ("DepthCurve", "depth_curve", "residual_probe"),
     "depth.plan": ("DepthPlan",),
@@ -133,7 +145,7 @@ _HOME = {
     ),
     "errors": ("InputError", "MissingExtraError", "ResiduaError", "StackError"),
     "nets": ("MLP", "ResNet"),
-    "stack": ("ResidualStack", "find_stack"),
+    "stack": ("ResidualStack", "find_stack", "find_stages"),
     "statistics": ("Moments", "Statistics", "accumulate"),
     "store": ("NetConfig", "build", "load", "save"),
     "tracing": ("Trace", "trace"),
@@ -164,14 +176,20 @@ _MODULE = {name: module for module, names in _HOME.items() for name in names}
 # Written out, so that type checkers and readers see the public names.
 __all__ = [
     "MLP",
+    "AdaptiveConfig",
     "AdaptiveDepth",
     "Attribution",
     "Changed",
     "ClassAttribution",
+    "Compensation",
+    "ConvResNet",
     "DataSplits",
+    "Decision",
     "Decisions",
+    "DepthController",
     "DepthCurve",
     "DepthPlan",
+    "FitOptions",
     "FixedPoints",
     "Gains",
     "Influences",
@@ -185,6 +203,7 @@ __all__ = [
     "NetConfig",
     "Noise",
     "NoiseConfig",
+    "Oracle",
     "Portrait",
     "Prolonged",
     "ResNet",
@@ -197,6 +216,7 @@ __all__ = [
     "SensitiveUnits",
     "Separability",
     "Shares",
+    "Similarity",
     "Split",
     "StackError",
     "Statistics",
@@ -208,6 +228,7 @@ __all__ = [
     "attribute_classes",
     "attribute_gradient",
     "build",
+    "compensate",
     "coupling",
     "covariance",
     "critical_step_size",
@@ -222,6 +243,7 @@ __all__ = [
     "evaluate",
     "find_fixed_points",
     "find_stack",
+    "find_stages",
     "finite_depth_exponents",
     "first_pre_activation",
     "fit",
@@ -241,6 +263,7 @@ __all__ = [
     "noise",
     "noise_covariances",
     "ode_jacobian",
+    "oracle",
     "permuted",
     "plan_depth",
     "portrait",
@@ -254,6 +277,7 @@ __all__ = [
     "sensitive_units",
     "separability",
     "shares",
+    "similarity",
     "stability_sweep",
     "state_jacobians",
     "swaps",

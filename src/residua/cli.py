@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
+from residua.cli_depth import prune
 from residua.cli_experiments import dynamics, reproduce
 from residua.cli_options import DataDir, Json, Quiet, Seed, Threads, command, set_up
 from residua.errors import ResiduaError, StoppedError
@@ -217,6 +218,7 @@ def demo(
     out.print(f"look at {out_dir}/report.html; each run has a folder in {out_dir}", soft_wrap=True)
 
 
+app.command()(prune)
 app.command()(dynamics)
 app.command()(reproduce)
 

@@ -232,9 +232,7 @@ class ConvResNet(nn.Module):
         return logits
 
 
-def _check(
-    channels: int, classes: int, width: int, weights: str, blocks: Sequence[int]
-) -> None:
+def _check(channels: int, classes: int, width: int, weights: str, blocks: Sequence[int]) -> None:
     if channels < 1 or width < 1:
         raise InputError(f"channels and width must be at least 1, not {channels} and {width}")
     if classes < 2:

@@ -97,9 +97,7 @@ class _Dense(nn.Module):
         """Return the block that maps state t to state t + 1, t = 0…T−1."""
         return cast(Layer, self.blocks[0 if self.shared else t])
 
-    def advance(
-        self, t: int, x: Float[Tensor, "batch units"]
-    ) -> Float[Tensor, "batch units"]:
+    def advance(self, t: int, x: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
         """Return state t + 1 of state t, t = 0…T−1."""
         after: Tensor = self.block(t)(x, self.steps[t])
         return after
@@ -207,9 +205,7 @@ class ResNet(_Dense):
         if len(steps) != depth:
             raise InputError(f"step_size must be one number or {depth}, one a layer, not {steps}")
         if not all(0 < h < float("inf") for h in steps):
-            raise InputError(
-                f"step_size must be a positive number, not {_steps_in_words(steps)}"
-            )
+            raise InputError(f"step_size must be a positive number, not {_steps_in_words(steps)}")
         self.steps = steps
         if reads_residual:
             self.read_residual()

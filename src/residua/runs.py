@@ -4,7 +4,7 @@ import os
 import shlex
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import xarray as xr
@@ -14,11 +14,13 @@ from residua.analysis import Advance, analyse, perturb
 from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
 from residua.data import NAMES, DataSplits, Scale, load_data
 from residua.depth.adaptive import AdaptiveDepth
+from residua.depth.controller import AdaptiveConfig
 from residua.errors import InputError, StoppedError
 from residua.folder import locked, make_folder, merge_logs, read_json, refuse_existing, write_json
 from residua.provenance import machine, versions
 from residua.sources import DATA_DIR_VARIABLE, HUB
-from residua.store import Network, NetConfig, build, load, save
+from residua.stack import find_stages
+from residua.store import NetConfig, Network, build, describe, load, save
 from residua.training import TrainConfig, evaluate, fit, make_trainer
 
 
@@ -31,8 +33,9 @@ class RunConfig:
         data_dir: folder of local parquet data sets, or None.
         net, depth, width, weights, activation, step_size, lift: the network; width None means the
             input dimensions and a third more.
-        adaptive: "none", "paper" or "depth-curve".
+        adaptive: "none", "spans", "depth-curve" or "paper".
         threshold: of the rule "paper".
+        tolerance: by how much the held-out loss may rise, see :class:`residua.AdaptiveConfig`.
         train: how it is trained, its seed included.
     """
 
@@ -47,15 +50,21 @@ class RunConfig:
     lift: Lift = "pad"
     adaptive: Adaptive = "none"
     threshold: float = 0.01
+    tolerance: float | None = None
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        if self.adaptive not in ("none", "paper", "depth-curve"):
+        if self.adaptive not in get_args(Adaptive):
             raise InputError(
-                f"adaptive must be 'none', 'paper' or 'depth-curve', not {self.adaptive!r}"
+                f"adaptive must be one of {', '.join(get_args(Adaptive))}, not {self.adaptive!r}"
             )
-        if not self.threshold >= 0:
-            raise InputError(f"threshold must be 0 or more, not {self.threshold}")
+        self.depth_rule()
+
+    def depth_rule(self) -> AdaptiveConfig | None:
+        """Return the rule that removes layers in training, or None."""
+        criterion = "spans" if self.adaptive == "none" else self.adaptive
+        found = AdaptiveConfig(criterion, self.threshold, self.tolerance)
+        return None if self.adaptive == "none" else found
 
 
 @dataclass(frozen=True)
@@ -166,9 +175,9 @@ def read_config(folder: Path) -> tuple[RunConfig, str]:
 def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progress: bool) -> Run:
     torch.manual_seed(config.train.seed)
     net = _build(config, data)
-    adaptive = None
-    if config.adaptive != "none":
-        adaptive = AdaptiveDepth(config.adaptive, threshold=config.threshold)
+    first = find_stages(_build(config, data))
+    rule = config.depth_rule()
+    adaptive = AdaptiveDepth(config=rule) if rule is not None else None
     timer = Timer()  # kept in the checkpoint, so it goes on where a run was stopped
     callbacks = (timer, adaptive) if adaptive else (timer,)
     try:
@@ -181,7 +190,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
     analysis = analyse(net, data, "val")
     merge_logs(folder)
     decisions = [asdict(d) for d in adaptive.decisions] if adaptive else []
-    history = [config.depth] * config.train.epochs
+    history = [first.depth] * config.train.epochs
     for decision in decisions:
         for e in range(decision["epoch"] - 1, config.train.epochs):
             history[e] = decision["depth_after"]
@@ -191,7 +200,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
         "data": config.data,
         "test_error": 100 * (1 - evaluate(net, data.test)),
         "val_error": 100 * (1 - evaluate(net, data.val)),
-        "depth_initial": config.depth,
+        "depth_initial": first.net.depth,
         "depth_final": net.depth,
         "weights": config.weights,
         "adaptive": config.adaptive,
@@ -212,12 +221,13 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
 
 
 def _build(config: RunConfig, data: DataSplits) -> Network:
-    width = config.width if config.width is not None else -(-data.inputs * 4 // 3)
+    conv = config.net == "conv"
+    usual = 16 if conv else -(-data.inputs * 4 // 3)
     return build(
         NetConfig(
             net=config.net,
-            inputs=data.inputs,
-            width=width,
+            inputs=_channels(data) if conv else data.inputs,
+            width=usual if config.width is None else config.width,
             classes=len(data.classes),
             depth=config.depth,
             weights=config.weights,
@@ -226,6 +236,20 @@ def _build(config: RunConfig, data: DataSplits) -> Network:
             lift=config.lift,
         )
     )
+
+
+def _channels(data: DataSplits) -> int:
+    """Return the channels of images.
+
+    Raises:
+        InputError: the data are no images.
+    """
+    if len(data.shape) not in (2, 3):
+        raise InputError(
+            f"a network 'conv' takes images, and {data.name!r} has inputs of the shape {data.shape}; pass "
+            "net='resnet'"
+        )
+    return 1 if len(data.shape) == 2 else data.shape[0]
 
 
 def data_of(run: Run, data: str | None = None, data_dir: str | None = None) -> DataSplits:
@@ -242,10 +266,13 @@ def data_of(run: Run, data: str | None = None, data_dir: str | None = None) -> D
         seed=config.train.seed,
         scale=Scale(**scale) if scale else None,
     )
-    if (found.inputs, len(found.classes)) != (net.inputs, net.head.out_features):
+    wanted = describe(net)
+    inputs = _channels(found) if wanted.net == "conv" else found.inputs
+    if (inputs, len(found.classes)) != (wanted.inputs, wanted.classes):
+        what = "channels" if wanted.net == "conv" else "input dimensions"
         raise InputError(
-            f"{found.name!r} has {found.inputs} input dimensions and {len(found.classes)} classes, "
-            f"and the network {net.inputs} and {net.head.out_features}; pass data of the same kind"
+            f"{found.name!r} has {inputs} {what} and {len(found.classes)} classes, and the network "
+            f"{wanted.inputs} and {wanted.classes}; pass data of the same kind"
         )
     return found
 

@@ -161,7 +161,11 @@ def _columns(table: Any, columns: list[str], where: object) -> np.ndarray:
         if len(parts) > 1:
             return np.stack(parts, axis=1)
         image = type(table.features[columns[0]]).__name__ == "Image"
-        return np.ascontiguousarray(np.moveaxis(parts[0], -1, 1)) if image and parts[0].ndim == 4 else parts[0]
+        return (
+            np.ascontiguousarray(np.moveaxis(parts[0], -1, 1))
+            if image and parts[0].ndim == 4
+            else parts[0]
+        )
     except ValueError as error:
         raise InputError(
             f"the columns {columns} of {str(where)!r} do not form one array per row ({error}); pass "

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from residua.errors import StackError
 from residua.convnet import ConvResNet
+from residua.errors import StackError
 from residua.nets import MLP, ResNet
 from residua.readout import Readout, readout
 

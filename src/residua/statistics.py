@@ -268,9 +268,7 @@ class StatisticsConsumer:
         return Moments(self.count.numpy(force=True).copy(), mean, m2, eps)
 
 
-def accumulate(
-    model: nn.Module, batches: Iterable[Any], *, stage: str | None = None
-) -> Statistics:
+def accumulate(model: nn.Module, batches: Iterable[Any], *, stage: str | None = None) -> Statistics:
     """Stream a data set through a model and return the statistics of its states and residuals.
 
     Args:

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from residua.choices import Activation, Lift, Net, Weights
-from residua.errors import InputError
 from residua.convnet import ConvResNet
+from residua.errors import InputError
 from residua.nets import MLP, ResNet
 from residua.readout import readout
 

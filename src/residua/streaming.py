@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.stack import ResidualStack, like
+from residua.stack import ResidualStack, find_stages, like
 
 # (outputs, targets) → the loss of each sample.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -210,3 +210,29 @@ def _fits(model: nn.Module, x: Tensor) -> bool:
             raise
         return False
     return True
+
+
+@torch.no_grad()
+def held_out_loss(
+    model: nn.Module, batches: Iterable[Any], loss: Loss = cross_entropy
+) -> tuple[float, int]:
+    """Return the summed loss of batches (x, labels) and the number of their samples.
+
+    The model is put in evaluation mode for it and back afterwards.
+
+    Raises:
+        InputError: there is no batch, one has no labels, or it does not fit.
+    """
+    stack = find_stages(model)
+    summed, seen = 0.0, 0
+    with evaluating(model):
+        for batch in batches:
+            x, labels = unpack(batch, stack.classes)
+            if labels is None:
+                raise InputError("held-out batches must be (x, labels)")
+            outputs = model(as_inputs(x, stack.weight)).float()
+            summed += float(sample_losses(loss, outputs, labels.to(outputs.device)).double().sum())
+            seen += len(x)
+    if not seen:
+        raise InputError("the data loader gave no batch; pass one with at least one sample")
+    return summed, seen

@@ -13,10 +13,10 @@ from typing import Any, get_args
 import lightning as L
 import numpy as np
 import torch
+from jaxtyping import Float
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.choices import Augment, Optimizer
@@ -107,11 +107,13 @@ class Classifier(L.LightningModule):
         """Return the loss of one batch."""
         x, y = batch
         x = _disturb(x, self.config, (self.config.seed, self.global_step))
-        loss = nn.functional.cross_entropy(
-            self(x).float(), y, label_smoothing=self.config.label_smoothing
-        )
+        loss = self.loss(self(x).float(), x, y)
         self.log("train_loss", loss, on_epoch=True, on_step=False)
         return loss
+
+    def loss(self, logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Return the mean cross-entropy with smoothed labels."""
+        return nn.functional.cross_entropy(logits, y, label_smoothing=self.config.label_smoothing)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Log loss, accuracy and depth."""
@@ -169,6 +171,24 @@ class Classifier(L.LightningModule):
         nn.utils.clip_grad_norm_(self.parameters(), self.config.clip)
 
 
+class Distiller(Classifier):
+    """A network that learns from the labels and from another network, half and half.
+
+    Source: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015.
+    """
+
+    def __init__(self, net: nn.Module, config: TrainConfig, teacher: nn.Module):
+        super().__init__(net, config)
+        self.teacher = (teacher.eval(),)  # a tuple, so that it is neither trained nor saved
+
+    def loss(self, logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Return the mean of the cross-entropies with the labels and with the teacher's probabilities."""
+        with torch.no_grad():
+            self.teacher[0].to(x.device)
+            told = self.teacher[0](x).float().softmax(1)
+        return (super().loss(logits, x, y) + nn.functional.cross_entropy(logits, told)) / 2
+
+
 def _disturb(x: Tensor, config: TrainConfig, key: tuple[int, int]) -> Tensor:
     """Shift and flip images, set a share to 0, add noise; the draw depends on the key alone."""
     if config.input_dropout == 0 and config.input_noise == 0 and config.augment == "none":
@@ -212,9 +232,10 @@ def fit(
     folder: Path,
     *,
     callbacks: tuple[Callback, ...] = (),
+    teacher: nn.Module | None = None,
     progress: bool = True,
 ) -> Classifier:
-    """Train a network; continue from the last checkpoint in the folder where there is one.
+    """Train a network, from another one too where it is given; continue from the last checkpoint in the folder where there is one.
 
     A checkpoint is written after every epoch into folder/checkpoints, Lightning's logs into
     folder/logs, one version for each start. Training is a function of data, network, config and
@@ -225,7 +246,7 @@ def fit(
             diverged; or the machine lacks the accelerator or precision.
         StoppedError: a signal (Ctrl-C, SIGTERM) ended training early.
     """
-    module = Classifier(net, config)
+    module = Classifier(net, config) if teacher is None else Distiller(net, config, teacher)
     module.made_of |= {"data": _fingerprint(data), "callbacks": _names(callbacks)}
     last = folder / "checkpoints" / "last.ckpt"
     if last.exists():

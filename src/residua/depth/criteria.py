@@ -66,7 +66,7 @@ def one_standard_error(
     best = _best(curve)
     bound = curve.loss[best] + errors * curve.loss_error[best]
     allowed = "one standard error" if errors == 1 else f"{errors:.2g} standard errors"
-    said = f", within {allowed} of" if keep is None else f"; the number of layers was given;"
+    said = f", within {allowed} of" if keep is None else "; the number of layers was given;"
     if keep is None:
         keep = 1 + int(np.flatnonzero(curve.loss[1:] <= bound)[0])
     reason = (

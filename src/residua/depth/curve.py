@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from residua.depth.least_squares import RIDGES, AffineHead, LeastSquares
+from residua.depth.compensation import Compensation
+from residua.depth.least_squares import RIDGES, AffineHead, LeastSquares, Normal
+from residua.distributed import Merge, alone, total
 from residua.errors import InputError
 from residua.stack import ResidualStack, find_stack
 from residua.streaming import Loss, class_labels, cross_entropy, sample_losses, stream
@@ -41,6 +43,18 @@ class DepthCurve:
     heads: tuple[AffineHead, ...]
     names: tuple[str, ...]
 
+    def compensation(self, keep: int) -> Compensation:
+        """Return the head fitted on the state after `keep` layers, for the network cut there.
+
+        Raises:
+            InputError: the curve is of no such state.
+        """
+        if not 0 <= keep < len(self.heads):
+            raise InputError(f"the curve has states 0…{len(self.heads) - 1}, not {keep}")
+        head = self.heads[keep]
+        weights = {"head.weight": head.weight, "head.bias": head.bias}
+        return Compensation("affine", weights, ridge=float(self.ridge[keep]))
+
 
 class NormalEquations:
     """Streams the least squares from every state (or residual) to the logits or labels."""
@@ -71,9 +85,9 @@ class NormalEquations:
         for fit, x in zip(self.fits, self.states, strict=True):
             fit.add(x, z)
 
-    def solve(self, ridges: Sequence[float]) -> list[list[AffineHead]]:
-        """Return the ridge solutions [state][ridge]; see :meth:`LeastSquares.solve`."""
-        return [fit.solve(ridges) for fit in self.fits]
+    def solve(self, ridges: Sequence[float], merge: Merge[Normal]) -> list[list[AffineHead]]:
+        """Return the ridge solutions [state][ridge]; see :meth:`Normal.solve`."""
+        return [total(merge(fit.result())).solve(ridges) for fit in self.fits]
 
 
 class HeadEvaluation:
@@ -119,6 +133,13 @@ class HeadEvaluation:
     def end(self, logits: Tensor) -> None:
         """Count the batch's samples."""
         self.samples += len(logits)
+
+    def merge(self, merge: Merge[Any]) -> None:
+        """Add what other processes have summed up."""
+        parts = merge((self.loss, self.square, self.right, self.samples))
+        self.loss, self.square, self.right, self.samples = (
+            total(list(values)) for values in zip(*parts, strict=True)
+        )
 
     def best(self) -> list[int]:
         """Return for every state the candidate with the lowest loss.
@@ -182,7 +203,7 @@ def depth_curve(
     known = _known(target)
     scored = loss if known == "logits" else squared_error
     batches = (fit_batches, held_out_batches, score_batches)
-    return _curve(find_stack(model), batches, _Fit(known, "states", tuple(ridges), scored))
+    return fit_curve(find_stack(model), batches, CurveFit(known, "states", tuple(ridges), scored))
 
 
 def residual_probe(
@@ -198,8 +219,8 @@ def residual_probe(
     Arguments, data and errors are those of `depth_curve(…, target="labels")`.
     """
     batches = (fit_batches, held_out_batches, score_batches)
-    fit = _Fit("labels", "residuals", tuple(ridges), squared_error)
-    return _curve(find_stack(model), batches, fit)
+    fit = CurveFit("labels", "residuals", tuple(ridges), squared_error)
+    return fit_curve(find_stack(model), batches, fit)
 
 
 def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -212,19 +233,20 @@ def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
     return (outputs - nn.functional.one_hot(where, outputs.shape[1])).square().sum(1)
 
 
-class _Fit(NamedTuple):
+class CurveFit(NamedTuple):
     """What is fitted on what, and how it is scored."""
 
     target: Target
     of: Of
     ridges: tuple[float, ...]
     loss: Loss
+    merge: Merge[Any] = alone
 
 
-def _curve(
+def fit_curve(
     stack: ResidualStack,
     batches: tuple[Iterable[Any], Iterable[Any], Iterable[Any] | None],
-    fit: _Fit,
+    fit: CurveFit,
 ) -> DepthCurve:
     ridges = fit.ridges
     if not len(ridges) or not min(ridges) > 0:
@@ -232,9 +254,10 @@ def _curve(
     fit_batches, held_out_batches, score_batches = batches
     equations = NormalEquations(stack, fit.target, fit.of)
     stream(stack, fit_batches, equations)
-    heads = equations.solve(ridges)
+    heads = equations.solve(ridges, fit.merge)
     chosen = HeadEvaluation(heads, fit.loss, fit.of)
     stream(stack, held_out_batches, chosen)
+    chosen.merge(fit.merge)
     best = chosen.best()
     kept = tuple(row[b] for row, b in zip(heads, best, strict=True))
     if score_batches is None:
@@ -243,6 +266,7 @@ def _curve(
         scored = HeadEvaluation([[head] for head in kept], fit.loss, fit.of)
         column = [0] * len(kept)
         stream(stack, score_batches, scored)
+        scored.merge(fit.merge)
     mean, error, accuracy = scored.figures(column)
     ridge = np.asarray(ridges)[best]
     return DepthCurve(fit.target, mean, error, accuracy, ridge, kept, stack.names)

@@ -1,9 +1,7 @@
 """Fit what makes up for removed layers, in closed form, without training."""
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -12,12 +10,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from residua.depth.compensation import Compensation, Kind, kind_named
-from residua.depth.least_squares import RIDGES, AffineHead, LeastSquares
+from residua.depth.least_squares import AffineHead, LeastSquares
 from residua.depth.plan import DepthPlan
 from residua.depth.surgery import apply, check_plan
+from residua.distributed import Merge, alone, total
 from residua.errors import InputError
 from residua.nets import ResNet
-from residua.stack import ResidualStack, find_stages, like
+from residua.stack import ResidualStack, find_stages
 from residua.streaming import (
     Loss,
     as_inputs,
@@ -29,6 +28,27 @@ from residua.streaming import (
 )
 
 STEP_SAMPLES = 2048  # a step size is one number
+READER_RIDGE = 1e-4
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a compensation is fitted.
+
+    Attributes:
+        ridges: candidates, relative to the mean variance of a unit.
+        loss: (outputs, targets) → the loss of each sample, which chooses the ridge; default
+            cross-entropy, in nats.
+        merge: what brings sums of several processes together; default one process alone.
+    """
+
+    ridges: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+    loss: Loss = cross_entropy
+    merge: Merge[Any] = alone
+
+    def __post_init__(self) -> None:
+        if not len(self.ridges) or not min(self.ridges) > 0:
+            raise InputError(f"ridges must be positive numbers, at least one, not {self.ridges}")
 
 
 @torch.no_grad()
@@ -39,8 +59,7 @@ def compensate(
     held_out_batches: Iterable[Any],
     *,
     kind: str = "steps+weighted",
-    ridges: Sequence[float] = RIDGES,
-    loss: Loss = cross_entropy,
+    options: FitOptions = FitOptions(),
 ) -> Compensation:
     """Fit what makes up for the layers that a plan removes; the model is not touched.
 
@@ -60,9 +79,7 @@ def compensate(
             error of class c counts by p_c(1 − p_c), p the old probabilities, as in the second-order
             expansion of the divergence from them; one fit a class). Both with a plus:
             "steps+weighted" (default).
-        ridges: candidates, relative to the mean variance of a unit.
-        loss: (outputs, targets) → the loss of each sample, which chooses the ridge; default
-            cross-entropy, in nats.
+        options: ridges, loss, and where other processes see other batches.
 
     Raises:
         InputError: no such kind, one that the network or the plan has no place for, batches that can be
@@ -79,12 +96,12 @@ def compensate(
             )
     small = find_stages(apply(replace(plan, refit_head=False), model))
     before = {name: v.clone() for name, v in small.net.state_dict().items()}
-    job = _Job(stack, small, plan, fit_batches)
+    job = _Job(stack, small, plan, fit_batches, options)
     with evaluating(model), evaluating(small.model):
         _BODY[parts.body](job)
         ridge = None
         if parts.head != "keep":
-            ridge = _fit_head(job, held_out_batches, parts, ridges, loss)
+            ridge = _fit_head(job, held_out_batches, parts)
     after = small.net.state_dict()
     changed = {n: v for n, v in after.items() if n not in before or not torch.equal(v, before[n])}
     dense = isinstance(small.net, ResNet)
@@ -104,6 +121,11 @@ class _Job(NamedTuple):
     small: ResidualStack
     plan: DepthPlan
     batches: Iterable[Any]
+    options: FitOptions
+
+    def total(self, value: Any) -> Any:
+        """Return the sum of a value over processes."""
+        return total(self.options.merge(value))
 
     def inputs(self, samples: int | None = None) -> Iterator[Tensor]:
         """Yield the inputs of the batches, up to so many samples."""
@@ -138,10 +160,11 @@ def _mean(job: _Job) -> None:
         with refusing_too_large(job.whole, x), job.whole.watch(visit):
             job.whole.model(x)
         count += len(x)
-    for t, total in sums.items():
+    samples = job.total(count)
+    for t, summed in sums.items():
         stage = job.whole.stages[t - 1]
         earlier = sum(s == stage and u < t for u, s in _kept(job))
-        job.small.net.add_constant(stage, earlier, (total / count))
+        job.small.net.add_constant(stage, earlier, job.total(summed) / samples)
 
 
 def _kept(job: _Job) -> list[tuple[int, str]]:
@@ -170,6 +193,7 @@ def _fit_step(job: _Job, i: int, last: int) -> None:
         y = (after - before).double()
         along += float((y * (target - before).double()).sum())
         own += float(y.square().sum())
+    along, own = job.total(along), job.total(own)
     if along > 0 and own > 0:  # a layer that points elsewhere keeps its step
         job.small.net.scale_layer(i, along / own)
 
@@ -204,7 +228,7 @@ def _fit_reader(job: _Job, net: ResNet, i: int) -> None:
         fit = fit or LeastSquares(state, z)
         fit.add(state, z)
     assert fit is not None
-    found = fit.solve([RIDGES[0]])[0]
+    found = job.total(fit.result()).solve([READER_RIDGE])[0]
     if bool(found.weight.isfinite().all()):
         new.weight.copy_(found.weight)
         new.bias.copy_(found.bias)
@@ -268,9 +292,7 @@ class _Features:
         return torch.cat([features, last[0]], 1) if self.pair else features
 
 
-def _fit_head(
-    job: _Job, held_out: Iterable[Any], parts: Kind, ridges: Sequence[float], loss: Loss
-) -> float:
+def _fit_head(job: _Job, held_out: Iterable[Any], parts: Kind) -> float:
     """Fit the head to the uncut network's logits and put it in; return the ridge chosen."""
     net = job.small.net
     linear = _last_linear(net)
@@ -281,8 +303,8 @@ def _fit_head(
             "'affine'"
         )
     features = _Features(job.small, linear, pair)
-    heads = _solve_head(job, features, parts.head == "weighted", ridges)
-    losses = _losses(heads, features, job.whole, held_out, loss)
+    heads = _solve_head(job, features, parts.head == "weighted")
+    losses = job.total(_losses(heads, features, job, held_out))
     best = int(losses.nan_to_num(torch.inf).argmin())
     if not bool(losses[best].isfinite()):
         raise InputError(
@@ -298,12 +320,10 @@ def _fit_head(
         net.read_residual()
         assert net.residual_head is not None
         net.residual_head.weight.copy_(heads[best].weight[:, units:])
-    return ridges[best]
+    return job.options.ridges[best]
 
 
-def _solve_head(
-    job: _Job, features: _Features, weighted: bool, ridges: Sequence[float]
-) -> list[AffineHead]:
+def _solve_head(job: _Job, features: _Features, weighted: bool) -> list[AffineHead]:
     """Return the least squares from the features to the old logits, one for each ridge."""
     fits: list[LeastSquares] = []
     for x in job.inputs():
@@ -316,7 +336,8 @@ def _solve_head(
         fits = fits or [LeastSquares(f, z[:, :1]) for _ in range(z.shape[1])]
         for c, fit in enumerate(fits):
             fit.add(f, z[:, c : c + 1], p[:, c] * (1 - p[:, c]))
-    solved = zip(*(fit.solve(ridges) for fit in fits), strict=True)
+    ridges = job.options.ridges
+    solved = zip(*(job.total(fit.result()).solve(ridges) for fit in fits), strict=True)
     return [
         AffineHead(torch.cat([h.weight for h in row]), torch.cat([h.bias for h in row]))
         for row in solved
@@ -324,22 +345,18 @@ def _solve_head(
 
 
 def _losses(
-    heads: list[AffineHead],
-    features: _Features,
-    whole: ResidualStack,
-    held_out: Iterable[Any],
-    loss: Loss,
+    heads: list[AffineHead], features: _Features, job: _Job, held_out: Iterable[Any]
 ) -> Float[Tensor, "ridge"]:
     """Return the summed held-out loss of every candidate."""
     total = torch.zeros(len(heads), dtype=torch.float64)
     for batch in held_out:
-        x, labels = unpack(batch, whole.classes)
+        x, labels = unpack(batch, job.whole.classes)
         if labels is None:
             raise InputError("held-out batches must be (x, labels)")
-        f = features.of(as_inputs(x, whole.weight))
+        f = features.of(as_inputs(x, job.whole.weight))
         for i, head in enumerate(heads):
             z = f @ head.weight.to(f).T + head.bias.to(f)
-            total[i] += sample_losses(loss, z, labels.to(z.device)).double().sum().cpu()
+            total[i] += sample_losses(job.options.loss, z, labels.to(z.device)).double().sum().cpu()
     return total
 
 

@@ -63,27 +63,55 @@ class LeastSquares:
             part.zero_()
         self.pending = 0
 
-    def solve(self, ridges: Sequence[float]) -> list[AffineHead]:
-        """Return for each ridge the solution of min Σ w‖K x + c − z‖² + λ‖K‖².
-
-        λ = ridge × Σ w × mean over units of the variance of x; the bias is not penalised.
-        """
+    def result(self) -> "Normal":
+        """Return the normal equations of all batches so far."""
         self._flush()
         n = self.samples
         x_mean, z_mean = self.cross[:, -1] / n, self.target_sum / n
         upper = torch.triu(self.gram)
         gram = upper + torch.triu(upper, 1).T - n * torch.outer(x_mean, x_mean)
         cross = self.cross[:, :-1] - n * torch.outer(x_mean, z_mean)
-        scale = gram.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
-        found, so_far = [], 0.0
+        return Normal(n, x_mean + self.origin.double(), z_mean, gram, cross)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Normal equations about the means, in float64; those of two parts of a data set add up."""
+
+    samples: float
+    x_mean: Float[Tensor, "unit"]
+    z_mean: Float[Tensor, "output"]
+    gram: Float[Tensor, "unit unit"]
+    cross: Float[Tensor, "unit output"]
+
+    def __add__(self, other: "Normal") -> "Normal":
+        n = self.samples + other.samples
+        dx, dz = other.x_mean - self.x_mean, other.z_mean - self.z_mean
+        share = other.samples / n
+        between = self.samples * share
+        return Normal(
+            n,
+            self.x_mean + share * dx,
+            self.z_mean + share * dz,
+            self.gram + other.gram + between * torch.outer(dx, dx),
+            self.cross + other.cross + between * torch.outer(dx, dz),
+        )
+
+    def solve(self, ridges: Sequence[float]) -> list[AffineHead]:
+        """Return for each ridge the solution of min Σ w‖K x + c − z‖² + λ‖K‖².
+
+        λ = ridge × Σ w × mean over units of the variance of x; the bias is not penalised.
+        """
+        scale = self.gram.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
+        found = []
         for ridge in ridges:
-            gram.diagonal().add_((ridge - so_far) * scale)
-            so_far = ridge
+            gram = self.gram.clone()
+            gram.diagonal().add_(ridge * scale)
             factor, info = torch.linalg.cholesky_ex(gram)
             if int(info) > 0:  # rounding exceeds the ridge; a head of NaN is never the best
                 factor = torch.full_like(factor, torch.nan)
-            K = torch.cholesky_solve(cross, factor).T.contiguous()  # (outputs, units)
-            found.append(AffineHead(K, z_mean - K @ (x_mean + self.origin.double())))
+            K = torch.cholesky_solve(self.cross, factor).T.contiguous()  # (outputs, units)
+            found.append(AffineHead(K, self.z_mean - K @ self.x_mean))
         return found
 
 

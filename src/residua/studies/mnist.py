@@ -15,7 +15,7 @@ CONFIGS = {
         data="mnist", width=1064, weights=weights, adaptive=rule, train=train
     )
     for weights, train in _TRAIN.items()
-    for rule in ("none", "depth-curve")
+    for rule in ("none", "depth-curve", "spans")
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,84 @@
+"""The command that takes layers away from a finished run: parse, call, write."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from residua.cli_options import DataDir, Json, Quiet, Threads, command, set_up
+from residua.terminal import out, print_table
+
+
+def prune(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="New folder for the cut network.")],
+    keep: Annotated[int | None, typer.Option(help="Layers that stay.")] = None,
+    max_loss_increase: Annotated[
+        float | None, typer.Option(help="Fewest layers with so much more held-out loss, in nats.")
+    ] = None,
+    max_drop_points: Annotated[
+        float | None, typer.Option(help="Fewest layers with so many points less accuracy.")
+    ] = None,
+    speedup: Annotated[
+        float | None, typer.Option(help="Most layers with which it is so many times as fast.")
+    ] = None,
+    criterion: Annotated[str, typer.Option(help="Which layers go.")] = "spans",
+    compensation: Annotated[
+        str | None,
+        typer.Option(help="What makes up for them; default: steps or readers, and the head."),
+    ] = None,
+    heal: Annotated[int, typer.Option(help="Epochs of training after the cut.")] = 0,
+    heal_lr: Annotated[
+        float | None, typer.Option(help="Its highest learning rate; default: half the run's.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Other data than the run's, same kind.")] = None,
+    data_dir: DataDir = None,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take layers away from a finished run's network and write the smaller one.
+
+    Without --heal nothing is trained: steps and heads are fitted in closed form on training data, and
+    validation data decide.
+
+    [dim]Example: residua prune runs/digits --keep 3 --out runs/digits-3[/dim]
+    """
+    from residua import pruned, runs
+    from residua.depth.pruning import PruneConfig
+    from residua.progress import share_bar
+    from residua.report.page import write_page
+    from residua.report.prune_tables import layer_table, measured_table
+
+    set_up(threads)
+    config = PruneConfig(keep, max_loss_increase, max_drop_points, speedup, criterion, compensation)
+    found = runs.read(run)
+    held = runs.data_of(found, data, str(data_dir) if data_dir else None)
+    with share_bar("plans, compensations, measurements", disable=quiet or as_json) as advance:
+        done = pruned.prune_run(
+            found,
+            out_dir,
+            config,
+            command(),
+            data=held,
+            healing=pruned.Healing(heal, heal_lr),
+            advance=advance,
+            progress=not (quiet or as_json),
+        )
+    new = done.run
+    write_page(
+        out_dir / "report.html",
+        f"residua: {out_dir.name}",
+        {out_dir.name: (new.summary, new.analysis)},
+    )
+    if as_json:
+        print(json.dumps(new.summary))
+        return
+    print_table(*layer_table(done.report.plan, done.stages))
+    print_table(*measured_table(new.summary))
+    out.print(new.summary["pruned"]["reason"], soft_wrap=True)
+    out.print(
+        f"wrote {out_dir}: model.safetensors, plan.json, summary.json, analysis.nc, report.html",
+        soft_wrap=True,
+    )

@@ -1,0 +1,283 @@
+"""Cut a trained model: gather a rule's evidence, plan, compensate, measure; no training."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from residua.depth.compensation import Compensation, kind_named
+from residua.depth.criteria import criterion_named, plan_depth
+from residua.depth.curve import DepthCurve, depth_curve
+from residua.depth.fitting import FitOptions, compensate
+from residua.depth.latency import latencies
+from residua.depth.oracle import Oracle, oracle
+from residua.depth.plan import DepthPlan, check_keep
+from residua.depth.similarity import Similarity, similarity
+from residua.depth.surgery import apply
+from residua.errors import InputError
+from residua.nets import ResNet
+from residua.stack import find_stages
+from residua.statistics import Statistics, accumulate
+from residua.streaming import Loss, as_inputs, class_labels, cross_entropy, held_out_loss, unpack
+
+SAMPLES = 8192  # of the training data, for a rule's evidence
+ORACLE_SAMPLES = 2048  # an oracle runs the network once for each layer, or more often
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class PruneConfig:
+    """What is to be reached, and how. One of the first four is given.
+
+    Attributes:
+        keep: layers that stay.
+        max_loss_increase: the held-out loss may rise by this, in nats; as few layers as it allows.
+        max_drop_points: the held-out accuracy may fall by this many points; likewise.
+        speedup: the model is to be so many times as fast, measured on a batch of the held-out data; as
+            many layers stay as that allows.
+        criterion: which layers go; see :func:`residua.plan_depth`. Default "spans".
+        compensation: see :func:`residua.compensate`. Default: "readers+weighted" where every layer has
+            weights of its own, "steps+weighted" where they share them.
+        loss: (outputs, targets) → the loss of each sample; default cross-entropy, in nats.
+
+    Raises:
+        InputError: none or several of the aims are given, or one is out of range; no such criterion or
+            compensation.
+    """
+
+    keep: int | None = None
+    max_loss_increase: float | None = None
+    max_drop_points: float | None = None
+    speedup: float | None = None
+    criterion: str = "spans"
+    compensation: str | None = None
+    loss: Loss = cross_entropy
+
+    def __post_init__(self) -> None:
+        given = {name: value for name in AIMS if (value := getattr(self, name)) is not None}
+        if len(given) != 1:
+            raise InputError(
+                f"say what is to be reached by one of {', '.join(AIMS)}; got "
+                f"{', '.join(given) or 'none'}"
+            )
+        name, value = next(iter(given.items()))
+        least = {"keep": 1, "speedup": 1}.get(name, 0)
+        if not least <= value < float("inf"):
+            raise InputError(f"{name} must be a number of at least {least}, not {value}")
+        criterion_named(self.criterion)
+        if self.compensation is not None:
+            kind_named(self.compensation)
+
+
+AIMS = ("keep", "max_loss_increase", "max_drop_points", "speedup")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model on held-out data: layers, mean loss in nats, accuracy, seconds a batch."""
+
+    layers: int
+    loss: float
+    accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What went, what made up for it, and what was measured on held-out data.
+
+    Attributes:
+        plan: which layers went, and why.
+        compensation: what was folded into those that stay; None where none went.
+        before, after: the model on held-out data, uncut and cut.
+        tried: the cuts that were measured on the way.
+    """
+
+    plan: DepthPlan
+    compensation: Compensation | None
+    before: Measured
+    after: Measured
+    tried: tuple[Measured, ...]
+
+
+def prune(
+    model: nn.Module,
+    fit_batches: Iterable[Any],
+    held_out_batches: Iterable[Any],
+    config: PruneConfig,
+    advance: Advance = lambda share: None,
+) -> tuple[nn.Module, PruneReport]:
+    """Return a copy of a trained model with fewer layers, and what was measured; nothing is trained.
+
+    Where not the number of layers is given, it is found by halving, each candidate compensated and
+    measured on the held-out data.
+
+    Args:
+        model: a trained model with residual layers.
+        fit_batches: training batches (x, labels), read several times.
+        held_out_batches: validation batches (x, labels), read several times; they decide. Never test
+            data: what is decided on cannot judge.
+        config: what is to be reached, and how.
+        advance: is told the share of the work done since it was last told.
+
+    Raises:
+        StackError: no residual layers were found.
+        InputError: more layers are to stay than there are, batches do not fit or lack labels, the aim
+            cannot be reached with a single layer, or the held-out loss does not tell depths apart.
+    """
+    stack = find_stages(model)
+    if config.keep is not None:
+        check_keep(config.keep, stack.depth)
+    kind = config.compensation or usual_compensation(model)
+    found = evidence(model, config.criterion, fit_batches, held_out_batches)
+    x = _a_batch(held_out_batches, stack.classes, stack.weight)
+    before = measure(model, held_out_batches, config.loss, seconds=latencies([model], x)[0])
+    tried: dict[int, tuple[nn.Module, DepthPlan, Compensation | None, Measured]] = {}
+    rounds = 1 if config.keep is not None else max(1, (stack.depth - 1).bit_length())
+
+    def candidate(keep: int) -> Measured:
+        plan = plan_depth(found, config.criterion, keep=keep)
+        fitted = None
+        if plan.removed:
+            options = FitOptions(loss=config.loss)
+            fitted = compensate(
+                model, plan, fit_batches, held_out_batches, kind=kind, options=options
+            )
+        small = apply(plan, model, compensation=fitted) if plan.removed else apply(plan, model)
+        seconds = latencies([model, small], x)
+        # Relative to the uncut model in the same rounds: a machine's speed drifts.
+        relative = before.seconds * seconds[1] / seconds[0]
+        measured = measure(small, held_out_batches, config.loss, seconds=relative)
+        tried[keep] = (small, plan, fitted, measured)
+        advance(1 / rounds)
+        return measured
+
+    if config.keep is not None:
+        keep = config.keep
+        candidate(keep)
+    else:
+        _refuse_unmoved(model, held_out_batches, config, before)
+        keep = _search(config, before, stack.depth, candidate)
+    small, plan, fitted, after = tried[keep]
+    others = tuple(measured for _, _, _, measured in tried.values())
+    return small, PruneReport(plan, fitted, before, after, others)
+
+
+def usual_compensation(model: nn.Module) -> str:
+    """Return what makes up best for removed layers of a model, as far as docs/evidence.md tells."""
+    net = find_stages(model).net
+    if net.shared:
+        return "steps+weighted" if isinstance(net, ResNet) else "mean+affine"
+    return "readers+weighted"
+
+
+def evidence(
+    model: nn.Module, criterion: str, fit_batches: Iterable[Any], held_out_batches: Iterable[Any]
+) -> Any:
+    """Return what a criterion reads, taken from training batches.
+
+    Of "depth-curve" the heads are fitted on them and scored on the held-out ones.
+    """
+    kind = criterion_named(criterion).evidence
+    stack = find_stages(model)
+    if kind is Statistics:
+        stages = dict.fromkeys(stack.stages)
+        if len(stages) == 1:
+            return accumulate(model, first(fit_batches, SAMPLES))
+        return [accumulate(model, first(fit_batches, SAMPLES), stage=s) for s in stages]
+    if kind is Similarity:
+        return similarity(model, first(fit_batches, SAMPLES))
+    if kind is DepthCurve:
+        return depth_curve(model, first(fit_batches, SAMPLES), held_out_batches)
+    if kind is Oracle:
+        return oracle(model, first(fit_batches, ORACLE_SAMPLES))
+    return stack.names
+
+
+def first(batches: Iterable[Any], samples: int) -> list[Any]:
+    """Return the first batches, up to so many samples."""
+    kept, seen = [], 0
+    for batch in batches:
+        kept.append(batch)
+        seen += len(batch[0] if isinstance(batch, tuple | list) else batch)
+        if seen >= samples:
+            break
+    return kept
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module, batches: Iterable[Any], loss: Loss = cross_entropy, *, seconds: float = 0.0
+) -> Measured:
+    """Return layers, mean loss and accuracy of a model on batches (x, labels)."""
+    stack = find_stages(model)
+    summed, seen = held_out_loss(model, batches, loss)
+    right = 0
+    was_training = model.training
+    model.eval()
+    for batch in batches:
+        x, labels = unpack(batch, stack.classes)
+        y = class_labels(labels, "accuracy")
+        right += int((model(as_inputs(x, stack.weight)).argmax(1).cpu() == y.cpu()).sum())
+    model.train(was_training)
+    return Measured(stack.depth, summed / seen, right / seen, seconds)
+
+
+def _a_batch(batches: Iterable[Any], classes: int, weight: torch.Tensor) -> torch.Tensor:
+    for batch in islice(batches, 1):
+        return as_inputs(unpack(batch, classes)[0], weight)
+    raise InputError("the data loader gave no batch; pass one with at least one sample")
+
+
+def _refuse_unmoved(
+    model: nn.Module, held_out: Iterable[Any], config: PruneConfig, before: Measured
+) -> None:
+    """Refuse an aim whose measure is the same with one layer as with all."""
+    names = find_stages(model).names
+    shared = any(", call " in name for name in names)
+    keep = (1,) if shared else (len(names),)
+    lone = DepthPlan(names, keep, "a single layer", (None,) * len(names), "")
+    after = measure(apply(lone, model), held_out, config.loss)
+    if config.speedup is None and len(names) > 1 and after.loss == before.loss:
+        raise InputError(
+            f"the held-out loss is {before.loss:.4f} with all layers and with a single one, so it cannot "
+            "tell depths apart; pass keep=…, or data on which the model does something"
+        )
+
+
+def _search(
+    config: PruneConfig, before: Measured, depth: int, candidate: Callable[[int], Measured]
+) -> int:
+    """Return the fewest layers that reach the aim (of speedup, the most), by halving."""
+    if config.speedup is not None:
+        speedup = config.speedup
+
+        def fast(m: Measured) -> bool:
+            return before.seconds / m.seconds >= speedup
+
+        slow, quick = depth + 1, 0
+        while slow - quick > 1:
+            keep = (slow + quick) // 2
+            quick, slow = (keep, slow) if fast(candidate(keep)) else (quick, keep)
+        if quick == 0:
+            raise InputError(
+                f"a single layer is not {speedup:g} times as fast as {depth}; pass a lower speedup"
+            )
+        return quick
+
+    def good(m: Measured) -> bool:
+        if config.max_loss_increase is not None:
+            return m.loss <= before.loss + config.max_loss_increase
+        assert config.max_drop_points is not None
+        return 100 * (before.accuracy - m.accuracy) <= config.max_drop_points + 1e-9
+
+    few, enough = 0, depth
+    while enough - few > 1:
+        keep = (few + enough) // 2
+        few, enough = (few, keep) if good(candidate(keep)) else (keep, enough)
+    if enough == depth:
+        candidate(depth)
+    return enough
