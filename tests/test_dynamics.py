@@ -368,7 +368,7 @@ def test_a_prolonged_network_is_a_deep_one(activation):
     labels = torch.arange(50) % 3
     done = prolong(net, [(x[:20], labels[:20]), (x[20:], labels[20:])], 30, at=[1, 2, 7, 30])
     long = done.to_dataset()
-    net.depth = 30
+    net.steps = (0.5,) * 30
     y = rs.trace(net, x).residuals.detach()[[0, 1, 6, 29]].numpy() / 0.5
     before = rs.trace(net, x).residuals.detach()[[0, 5, 28]].numpy() / 0.5
     by_class = np.stack([y[:, labels == c].mean(1) for c in range(3)], 1)

@@ -300,7 +300,7 @@ def test_the_callback_says_when_it_cannot_work(tmp_path):
     with pytest.raises(rs.InputError, match="was added twice"):
         train(AdaptiveDepth(), AdaptiveDepth("paper"))
     with pytest.raises(rs.InputError, match=r"no epoch of 1 lies in the window \(0.25, 0.8\)"):
-        train(AdaptiveDepth(), epochs=1)
+        train(AdaptiveDepth("depth-curve"), epochs=1)
 
 
 def test_a_pickle_in_a_checkpoint_is_not_executed(tmp_path):
@@ -330,11 +330,14 @@ def test_a_run_in_another_precision_stays_in_it(tmp_path, precision, dtype):
         ({"threshold": float("nan")}, "threshold must be 0 or more, not nan"),
         ({"fit_samples": 0}, "fit_samples must be at least 1, not 0"),
         ({"window": (0.5, 0.2)}, "window must be two ascending shares"),
+        ({"tolerance": -0.1}, "tolerance must be 0 or more, not -0.1"),
+        ({"keep": 0}, "keep must be at least 1, not 0: a network needs a layer"),
+        ({"criterion": "greedy"}, "'greedy' is for trained networks; in training pass one of paper"),
     ],
 )
 def test_bad_callback_arguments(options, said):
     with pytest.raises(rs.InputError, match=said):
-        AdaptiveDepth(**options)
+        rs.AdaptiveConfig(**options)
 
 
 @pytest.mark.parametrize(

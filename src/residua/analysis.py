@@ -9,11 +9,14 @@ import xarray as xr
 from torch import nn
 
 from residua.choices import SplitName
+from residua.convnet import ConvResNet
 from residua.data import DataSplits, balanced, loader
 from residua.depth.curve import depth_curve, residual_probe
 from residua.dynamics.prolonged import prolong
 from residua.nets import ResNet
 from residua.sources import Split
+from residua.stack import find_stages
+from residua.statistics import accumulate
 from residua.transients.attribution import attribute_classes
 from residua.transients.disturbance import Kind, NoiseConfig
 from residua.transients.lesions import lesions
@@ -43,8 +46,12 @@ def analyse(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
 
     The heads of the depth curve are fitted on the first 8,192 training samples, their ridge is chosen
     on the validation split. Windows of layers have the other parts at 0, or at their mean over the same
-    training samples.
+    training samples. Of networks whose states are images, or whose head reads the last residual too,
+    there are the figures by layer alone.
     """
+    stack = find_stages(net)
+    if isinstance(net, ConvResNet) or stack.readout.residual is not None:
+        return _by_layer(net, data, split).assign_attrs(split=split)
     shown = loader(getattr(data, split), 500)
     curve = depth_curve(
         net,
@@ -63,6 +70,23 @@ def analyse(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
         )
         .assign_attrs(split=split)
     )
+
+
+def _by_layer(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
+    """Return size, settle distance and spread of the residuals of all stages, one row a layer."""
+    names = (
+        "magnitude",
+        "settle_distance",
+        "relative_settle_distance",
+        "spread",
+        "relative_spread",
+    )
+    stages, parts = find_stages(net).stages, []
+    for stage in dict.fromkeys(stages):
+        found = accumulate(net, loader(getattr(data, split), 500), stage=stage)
+        parts.append(found.to_dataset(list(data.classes))[list(names)].drop_vars("state"))
+    whole = xr.concat(parts, "layer")
+    return whole.assign_coords(layer=range(1, len(stages) + 1), stage=("layer", list(stages)))
 
 
 def one_pass(net: nn.Module, data: DataSplits, split: SplitName) -> Measures:

@@ -1,6 +1,7 @@
 """A pre-activation convolutional residual network in the style made for CIFAR."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -148,26 +149,27 @@ class ConvResNet(nn.Module):
             nn.Linear(widths[-1], classes),
         )
 
+    def in_stages(self) -> list[list[ConvBlock]]:
+        """Return the shape-keeping blocks of every stage."""
+        return [list(cast(Stage, stage).blocks) for stage in self.stages]  # type: ignore[arg-type]
+
     @property
     def blocks(self) -> tuple[int, ...]:
-        """Shape-keeping blocks of each stage, as they are now."""
-        return tuple(len(stage.blocks) for stage in self.stages)
+        """How many shape-keeping blocks each stage has now."""
+        return tuple(map(len, self.in_stages()))
 
     @property
     def depth(self) -> int:
-        """Number of layers with weights on the longest way: 6n + 2, less two for each block that went."""
+        """Layers with weights on the longest way: 6n + 2, less two for each block that went."""
         return 2 + 2 * (sum(self.blocks) + STAGES - 1)
-
-    @property
-    def layers(self) -> list[tuple[int, ConvBlock]]:
-        """The shape-keeping blocks in order, each with the number of its stage from 0."""
-        return [(s, block) for s, stage in enumerate(self.stages) for block in stage.blocks]
 
     def keep_layers(self, keep: Sequence[int]) -> None:
         """Keep the shape-keeping blocks named, from 1 over all stages, in place."""
-        kept = [self.layers[t - 1] for t in keep]
-        for s, stage in enumerate(self.stages):
-            stage.blocks = nn.ModuleList(block for stage_of, block in kept if stage_of == s)
+        t = 0
+        for stage, blocks in zip(self.stages, self.in_stages(), strict=True):
+            numbered = [(t + i, block) for i, block in enumerate(blocks, 1)]
+            cast(Stage, stage).blocks = nn.ModuleList(b for i, b in numbered if i in keep)
+            t += len(blocks)
 
     @torch.no_grad()
     def scale_layer(self, t: int, factor: float) -> None:
@@ -181,7 +183,8 @@ class ConvResNet(nn.Module):
                 "the blocks of a stage share their convolutions, so one of them cannot take a longer "
                 "step; pass the compensation 'affine', 'mean' or 'none'"
             )
-        self.layers[t - 1][1].convolutions.second.weight *= factor
+        block = [block for blocks in self.in_stages() for block in blocks][t - 1]
+        block.convolutions.second.weight *= factor
 
     @torch.no_grad()
     def add_constant(self, stage: str, t: int, m: Float[Tensor, "channels height width"]) -> None:
@@ -190,17 +193,19 @@ class ConvResNet(nn.Module):
         Every norm that reads the state from there on subtracts as much more.
         """
         shift, begun = m.mean((1, 2)), False
-        norms: list[nn.BatchNorm2d] = []
-        for s, part in enumerate(self.stages):
-            if begun and isinstance(part.transition, Transition):
-                norms.append(part.transition.norms[0])
+        readers: list[ConvBlock] = []
+        for s, blocks in enumerate(self.in_stages()):
+            transition = self.stages[s].transition
+            if begun and isinstance(transition, Transition):
+                readers.append(transition)
             here = stage.endswith(f"stages.{s}")
             begun = begun or here
-            blocks = part.blocks[t:] if here else part.blocks if begun else []
-            norms += [block.norms[0] for block in blocks]
-        for norm in (*norms, self.head[0]):
+            readers += blocks[t:] if here else blocks if begun else []
+        norms = [block.norms[0] for block in readers] + [self.head[0]]
+        for norm in norms:
             # The shortcut of a transition appends channels, which the constant does not reach.
-            norm.running_mean[: len(shift)] -= shift.to(norm.running_mean)
+            mean = cast(Tensor, norm.running_mean)
+            mean[: len(shift)] -= shift.to(mean)
 
     def extra_repr(self) -> str:
         """Show what `print(net)` cannot see."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from residua.dynamics.residual_map import ResidualMap, residual_map
 from residua.errors import InputError
+from residua.nets import ResNet
 from residua.runs import read
 
 
@@ -38,6 +39,7 @@ def residuals_of(
             raise InputError("a run has its own bias; pass --bias with an .npy file of W only")
         net = read(source).net
         residuals = residual_map(net, step_size=step_size, layer=layer)
+        assert isinstance(net, ResNet)  # others have no residual map
         start = net.block((layer or 1) - 1).linear.bias.detach()
         return MapSource(residuals, start, net.inputs if net.lift_name == "pad" else 0)
     if layer is not None:

@@ -130,7 +130,7 @@ class _Dense(nn.Module):
             )
         readers = [self.block(i).linear for i in range(t, self.depth)]
         for linear in (*readers, self.head):
-            linear.bias += linear.weight @ m.to(linear.weight)
+            linear.bias.add_(linear.weight @ m.to(linear.weight))
 
     def extra_repr(self) -> str:
         """Show what `print(net)` cannot see."""

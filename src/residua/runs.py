@@ -246,8 +246,8 @@ def _channels(data: DataSplits) -> int:
     """
     if len(data.shape) not in (2, 3):
         raise InputError(
-            f"a network 'conv' takes images, and {data.name!r} has inputs of the shape {data.shape}; pass "
-            "net='resnet'"
+            f"a network 'conv' takes images, and {data.name!r} has inputs of the shape {data.shape}; "
+            "pass net='resnet'"
         )
     return 1 if len(data.shape) == 2 else data.shape[0]
 
@@ -291,9 +291,11 @@ def inspect(
     """
     found = data_of(run, data, data_dir)
     fresh = analyse(run.net, found, split)
+    fresh = fresh.assign(depth_after_epoch=run.analysis["depth_after_epoch"])
+    if "curve_loss" not in fresh:  # figures by layer are all there are
+        return fresh
     more = perturb(run.net, found, split, advance)
-    history = run.analysis["depth_after_epoch"]
-    return fresh.assign(more).assign_attrs(more.attrs).assign(depth_after_epoch=history)
+    return fresh.assign(more).assign_attrs(more.attrs)
 
 
 def write_analysis(analysis: xr.Dataset, path: Path) -> None:

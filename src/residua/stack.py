@@ -62,7 +62,7 @@ class ResidualStack:
     def ends_at_head(self) -> bool:
         """Whether the last state is what the head reads; so in the last stage alone."""
         net = self.net
-        last = net.stages[-1].blocks if isinstance(net, ConvResNet) else net.blocks
+        last = net.in_stages()[-1] if isinstance(net, ConvResNet) else list(net.blocks)
         return len(last) > 0 and last[-1] is self.blocks[-1]
 
     def only(self, keep: Sequence[bool]) -> "ResidualStack":
@@ -244,8 +244,8 @@ def _layers(net: Net) -> list[tuple[str, str, nn.Module]]:
     if isinstance(net, ConvResNet):
         return [
             (f"stages.{s}.blocks.{i}", f"stages.{s}", block)
-            for s, stage in enumerate(net.stages)
-            for i, block in enumerate(stage.blocks)
+            for s, blocks in enumerate(net.in_stages())
+            for i, block in enumerate(blocks)
         ]
     names = [f"blocks.0, call {t + 1}" if net.shared else f"blocks.{t}" for t in range(net.depth)]
     return [(name, "blocks", net.block(t)) for t, name in enumerate(names)]

@@ -39,7 +39,7 @@ class Trace:
         return len(self.names)
 
     def to_dataset(self, labels: Int[Tensor, "batch"] | None = None) -> xr.Dataset:
-        """Return labelled arrays: state 0…T, layer 1…T, sample, unit (images: channel, row, column), class."""
+        """Return labelled arrays: state 0…T, layer 1…T, sample, class, unit or channel, row, column."""
         unit = ("unit",) if self.states.ndim == 3 else ("channel", "row", "column")
         data = xr.Dataset(
             {

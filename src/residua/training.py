@@ -182,7 +182,7 @@ class Distiller(Classifier):
         self.teacher = (teacher.eval(),)  # a tuple, so that it is neither trained nor saved
 
     def loss(self, logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Return the mean of the cross-entropies with the labels and with the teacher's probabilities."""
+        """Return the mean of the cross-entropies with labels and with the teacher's probabilities."""
         with torch.no_grad():
             self.teacher[0].to(x.device)
             told = self.teacher[0](x).float().softmax(1)
@@ -235,11 +235,12 @@ def fit(
     teacher: nn.Module | None = None,
     progress: bool = True,
 ) -> Classifier:
-    """Train a network, from another one too where it is given; continue from the last checkpoint in the folder where there is one.
+    """Train a network; continue from the last checkpoint in the folder where there is one.
 
-    A checkpoint is written after every epoch into folder/checkpoints, Lightning's logs into
-    folder/logs, one version for each start. Training is a function of data, network, config and
-    thread count alone, interrupted or not.
+    With a teacher the network learns from its outputs too; see :class:`Distiller`. A checkpoint is
+    written after every epoch into folder/checkpoints, Lightning's logs into folder/logs, one version
+    for each start. Training is a function of data, network, config and thread count alone,
+    interrupted or not.
 
     Raises:
         InputError: the checkpoint is damaged, or of another network, data or training; training

@@ -19,8 +19,8 @@ class AdaptiveDepth(L.Callback):
     layers differ by less than `threshold`, the last layer goes; its figure is taken on the
     validation batches. "spans" (default) lets the layers that stay take longer steps and keeps the
     fewest that lose no more than `tolerance`; "depth-curve" fits a head in closed form on every state.
-    A removal after which the held-out loss stays above its tolerance for an epoch is undone. Test data is
-    never read.
+    A removal after which the held-out loss is above its tolerance an epoch later is undone. Test data
+    is never read.
 
     Works on one device and with DDP (figures are merged over processes, the first decides, the model is
     wrapped anew), with gradient accumulation, mixed precision, Lightning's weight averaging (cut

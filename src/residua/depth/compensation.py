@@ -55,4 +55,4 @@ def kind_named(name: str) -> Kind:
             f"unknown compensation {name!r}; pass one of {', '.join(BODIES)} for the layers, one of "
             f"{', '.join(HEADS)} for the head, or both with a plus, such as 'steps+weighted'"
         )
-    return Kind(known[0][0], known[1][0])  # type: ignore[arg-type]
+    return Kind(known[0][0], known[1][0])

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from residua.depth.fitting import FitOptions, compensate
 from residua.depth.least_squares import RIDGES
 from residua.depth.plan import DepthPlan
 from residua.depth.similarity import similarity
-from residua.depth.surgery import apply, cut
+from residua.depth.surgery import apply, cut, layout
 from residua.distributed import agreed, gathered, total
 from residua.errors import InputError
 from residua.stack import find_stack, find_stages
@@ -145,14 +145,15 @@ class DepthController:
         self.decisions: list[Decision] = []
         self.spent = 0.0  # standard errors of held-out loss given away so far
         self.before: dict[str, Any] | None = None  # all that undoing the last removal needs
+        self._put_back: list[Callable[[], None]] = []  # the layers themselves, compiled or not
         self.stopped = False  # a removal was undone: no other is tried
         self.depth = find_stages(model).depth
         own = set(model.parameters())
         for optimizer in self.optimizers:
             if not all(p in own for group in optimizer.param_groups for p in group["params"]):
                 raise InputError(
-                    f"the {type(optimizer).__name__} trains parameters that are not the model's; pass the "
-                    "module that holds all of them"
+                    f"the {type(optimizer).__name__} trains parameters that are not the model's; pass "
+                    "the module that holds all of them"
                 )
 
     def asks(self, epoch: int, epochs: int) -> bool:
@@ -274,18 +275,21 @@ class DepthController:
         kept = None
         if self.config.guard is not None:
             kept = self._snapshot(self._loss(self.model, held_out))
+            self._put_back = [layout(module) for module in (self.model, *self.averages)]
         cut(self.model, plan, compensation=compensation, optimizers=self.optimizers)
         for average in self.averages:
-            cut(average, plan, compensation=compensation)
+            named = replace(plan, names=find_stages(average).names)
+            cut(average, named, compensation=compensation)
         self.before = kept
 
     def _judge(self, epoch: int, held_out: Iterable[Any]) -> Decision | None:
         """Undo the last removal if the loss is beyond the tolerance, one epoch after it."""
-        assert self.before is not None and self.config.guard is not None
+        assert self.before is not None
+        assert self.config.guard is not None
         before, allowed = self.before["loss"], self.before["loss"] * (1 + self.config.guard)
         now = self._loss(self.model, held_out)
         if now <= allowed:
-            self.before = None
+            self.before, self._put_back = None, []
             return None
         depth = self.depth
         self._restore(self.before)
@@ -299,7 +303,7 @@ class DepthController:
 
     def _snapshot(self, loss: float) -> dict[str, Any]:
         """Return copies of all that a removal changes, as plain values and tensors."""
-        names = {p: name for name, p in self.model.named_parameters()}
+        names: dict[torch.Tensor, str] = {p: n for n, p in self.model.named_parameters()}
         groups, states = [], []
         for optimizer in self.optimizers:
             groups.append([[names[p] for p in g["params"]] for g in optimizer.param_groups])
@@ -316,10 +320,13 @@ class DepthController:
         }
 
     def _restore(self, before: dict[str, Any]) -> None:
-        take_structure(self.model, before["structure"])
+        for put_back in self._put_back:
+            put_back()
+        for module in (self.model, *self.averages):
+            take_structure(module, before["structure"])  # after a resume the layers are new ones
+        self._put_back = []
         self.model.load_state_dict(before["model"])
         for average, state in zip(self.averages, before["averages"], strict=True):
-            take_structure(average, before["structure"])
             average.load_state_dict(state)
         named = dict(self.model.named_parameters())
         for optimizer, groups, state in zip(

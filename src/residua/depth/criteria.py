@@ -178,8 +178,8 @@ def angular(found: Similarity, *, keep: int) -> DepthPlan:
 def spans(found: Similarity, *, keep: int) -> DepthPlan:
     """Divide the layers into runs whose first residual, multiplied, best stands for the whole run.
 
-    The least Σ E‖y_a + … + y_b − h_a y_a‖² over all divisions into `keep` runs within stages, exactly, by
-    dynamic programming; the first layer of each run stays (with shared weights, as many iterations).
+    The least Σ E‖y_a + … + y_b − h_a y_a‖² over all divisions into `keep` runs within stages, exactly,
+    by dynamic programming; the first layer of each run stays (with shared weights, as many iterations).
     The step h_a is then for a compensation with "steps" to fit.
 
     Raises:
@@ -203,7 +203,8 @@ def spans(found: Similarity, *, keep: int) -> DepthPlan:
     firsts, error = best_spans(total, keep)
     at = tuple(f + 1 for f in firsts)
     shared = any(", call " in name for name in found.names)
-    said = f"runs from layers {', '.join(map(str, at))} on leave {error / size:.2%} of what the layers add"
+    begins = ", ".join(map(str, at))
+    said = f"runs from layers {begins} on leave {error / size:.2%} of what the layers add"
     scores = (None,) * len(found.names)
     kept = _first(keep) if shared else at
     return DepthPlan(found.names, kept, "spans", scores, said, firsts=at)
@@ -215,7 +216,8 @@ def greedy(found: Oracle, *, keep: int) -> DepthPlan:
     Source: Song et al., SLEB, 2024.
     """
     T = len(found.names)
-    stay, gone = list(range(1, T + 1)), []
+    stay = list(range(1, T + 1))
+    gone: list[int] = []
     scores: list[float | None] = [None] * T
     while len(stay) > keep:
         losses = {t: found.without(*gone, t) for t in may_go(found.names, stay)}
@@ -223,7 +225,8 @@ def greedy(found: Oracle, *, keep: int) -> DepthPlan:
         scores[worst - 1] = losses[worst]
         stay.remove(worst)
         gone.append(worst)
-    said = f"without {', '.join(map(str, gone)) or 'none'}, in this order, the loss is {found.without(*gone):.4f}"
+    order = ", ".join(map(str, gone)) or "none"
+    said = f"without {order}, in this order, the loss is {found.without(*gone):.4f}"
     return DepthPlan(found.names, tuple(stay), "greedy", tuple(scores), said)
 
 
@@ -287,7 +290,7 @@ def plan_depth(
     *,
     keep: int | None = None,
     threshold: float | None = None,
-    **options: float,
+    **options: Any,
 ) -> DepthPlan:
     """Return the plan that a criterion makes of its evidence.
 
@@ -316,7 +319,7 @@ def plan_depth(
     if threshold is not None:
         check_threshold(threshold)
     given = {"keep": keep, "threshold": threshold}
-    options |= {k: v for k, v in given.items() if v is not None}  # type: ignore[misc]
+    options |= {k: v for k, v in given.items() if v is not None}
     if found.plans:
         _check_options(criterion, found.rule, options)
         plan: DepthPlan = found.rule(evidence, **options)
@@ -340,7 +343,7 @@ def plan_depth(
     return DepthPlan(names, stay, criterion, shown, said)
 
 
-def _check_options(criterion: str, rule: Callable[..., Any], options: dict[str, float]) -> None:
+def _check_options(criterion: str, rule: Callable[..., Any], options: dict[str, Any]) -> None:
     """Refuse options that a rule does not have, and the lack of one that it needs."""
     known = list(signature(rule).parameters.values())[1:]
     names = [p.name for p in known]
@@ -359,7 +362,7 @@ def _names(evidence: Any) -> tuple[str, ...]:
     return tuple(evidence if isinstance(evidence, Sequence) else evidence.names)
 
 
-def _scores(rule: Callable[..., Scores], evidence: Any, options: dict[str, float]) -> Scores:
+def _scores(rule: Callable[..., Scores], evidence: Any, options: dict[str, Any]) -> Scores:
     if isinstance(evidence, list) and isinstance(evidence[0], Statistics):
         return [score for part in evidence for score in rule(part, **options)]
     return rule(evidence, **options)

@@ -248,6 +248,7 @@ def fit_curve(
     batches: tuple[Iterable[Any], Iterable[Any], Iterable[Any] | None],
     fit: CurveFit,
 ) -> DepthCurve:
+    """Fit and score heads; batches to fit on, to choose the ridge by, and to score on (or None)."""
     ridges = fit.ridges
     if not len(ridges) or not min(ridges) > 0:
         raise InputError(f"ridges must be positive numbers, at least one, not {ridges}")

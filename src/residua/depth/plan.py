@@ -58,8 +58,8 @@ class DepthPlan:
             if later:
                 raise InputError(
                     f"layer {t} ({self.names[t - 1]}) cannot go while layer {later[0]} "
-                    f"({self.names[later[0] - 1]}) stays: the layers share their weights, so only layers "
-                    f"at the end can go; keep 1…k of them, not {self.keep}"
+                    f"({self.names[later[0] - 1]}) stays: the layers share their weights, so only "
+                    f"layers at the end can go; keep 1…k of them, not {self.keep}"
                 )
 
     @property

@@ -243,8 +243,8 @@ def _refuse_unmoved(
     after = measure(apply(lone, model), held_out, config.loss)
     if config.speedup is None and len(names) > 1 and after.loss == before.loss:
         raise InputError(
-            f"the held-out loss is {before.loss:.4f} with all layers and with a single one, so it cannot "
-            "tell depths apart; pass keep=…, or data on which the model does something"
+            f"the held-out loss is {before.loss:.4f} with all layers and with a single one, so it "
+            "cannot tell depths apart; pass keep=…, or data on which the model does something"
         )
 
 

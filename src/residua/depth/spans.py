@@ -22,7 +22,7 @@ def span_errors(products: Float[np.ndarray, "layer layer"]) -> Float[np.ndarray,
         whole = total[ends, ends] - total[a, ends] - total[ends, a] + total[a, a]
         own = products[a, a]
         found[a, a:] = whole - (with_first**2 / own if own > 0 else 0.0)
-    return np.maximum(found, 0.0)
+    return np.asarray(np.maximum(found, 0.0))
 
 
 def best_spans(errors: Float[np.ndarray, "first last"], spans: int) -> tuple[list[int], float]:

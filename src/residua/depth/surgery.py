@@ -1,7 +1,7 @@
 """The only file that edits a model: remove layers, fold a compensation in, all or nothing."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -71,6 +71,18 @@ def cut(
             optimizer.state.pop(parameter, None)
 
 
+def layout(model: nn.Module) -> Callable[[], None]:
+    """Return what puts every submodule back in its place; weights are not its business."""
+    kept = {m: {**m.__dict__, "_modules": dict(m._modules)} for m in model.modules()}
+
+    def put_back() -> None:
+        for module, attributes in kept.items():
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+
+    return put_back
+
+
 def check_plan(stack: ResidualStack, plan: DepthPlan) -> None:
     """Raise InputError unless a plan was made for these layers."""
     if plan.names != stack.names:
@@ -90,7 +102,8 @@ def _gone(stack: ResidualStack, plan: DepthPlan) -> set[nn.Parameter]:
         for name, module in stack.model.named_modules(remove_duplicate=False)
         if id(module) in leaving
     }
-    going, staying = set(), set()
+    going: set[nn.Parameter] = set()
+    staying: set[nn.Parameter] = set()
     for name, parameter in stack.model.named_parameters(remove_duplicate=False):
         within = any(name.startswith(f"{path}.") for path in inside)
         (going if within else staying).add(parameter)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from residua.choices import Activation
 from residua.errors import InputError, MissingExtraError
-from residua.nets import ACTIVATIONS, ResNet
+from residua.nets import ACTIVATIONS, MLP, ResNet
 from residua.stack import find_stack
 
 _INVERSE = {"logistic": torch.logit, "tanh": torch.atanh}
@@ -163,15 +163,15 @@ def residual_map(
     stack = find_stack(source)
     if not stack.branch_is_residual:
         raise InputError("an MLP has no skip, so its layers have no residual map; pass a ResNet")
-    if layer is None and not stack.shared:
+    net = stack.net
+    assert isinstance(net, ResNet)  # find_stack has refused images, and what has no skip is an MLP
+    if layer is None and not net.shared:
         raise InputError(
             f"the network has {stack.depth} different weight matrices, and no one map for its "
             f"residuals; pass layer=1…{stack.depth} (--layer) for the frozen map of one block"
         )
     if layer is not None and not 1 <= layer <= stack.depth:
         raise InputError(f"the network has layers 1…{stack.depth}, not {layer}")
-    net = stack.net
-    assert isinstance(net, ResNet)
     weight = net.block((layer or 1) - 1).linear.weight.detach()
     h = net.step_size if step_size is None else step_size
     return ResidualMap(weight, h, activation or net.activation)
@@ -188,6 +188,7 @@ def first_pre_activation(
     """
     stack = find_stack(model)
     net = stack.net
+    assert isinstance(net, ResNet | MLP)  # find_stack has refused images
     if x.flatten(1).shape[1] != net.inputs:
         raise InputError(
             f"the network takes {net.inputs} input dimensions and was given {x.flatten(1).shape[1]}"

@@ -14,15 +14,31 @@ MARKS = ("circle", "x", "diamond")
 
 def all_figures(analysis: xr.Dataset) -> list[tuple[go.Figure, str]]:
     """Return the figures of a run in the order of reading, with their captions."""
+    by_class = [
+        (
+            _classes(analysis, name, title),
+            f"{caption}, mean over units.",
+        )
+        for name, title, caption in (
+            (
+                "residual_mean",
+                "residual y_t, mean over units",
+                "Residual of every layer, mean over the samples of each class",
+            ),
+            (
+                "residual_std",
+                "spread of y_t within the class",
+                "Standard deviation of the residual over the samples of each class",
+            ),
+        )
+        if name in analysis
+    ]
+    curve = (
+        "Depth curve: held-out cross-entropy of a head fitted in closed form on the state x_t to the "
+        "network's own logits, with its standard error; state 0 is the input."
+    )
     figures = [
-        (
-            _classes(analysis, "residual_mean", "residual y_t, mean over units"),
-            "Residual of every layer, mean over the units and over the samples of each class.",
-        ),
-        (
-            _classes(analysis, "residual_std", "spread of y_t within the class"),
-            "Standard deviation of the residual over the samples of each class, mean over units.",
-        ),
+        *by_class,
         (
             _lines(analysis, "layer", ["settle_distance", "relative_settle_distance"], log=True),
             "Settle distance: mean over units and samples of |y_t − y_{t−1}|; relative: over the mean "
@@ -33,11 +49,7 @@ def all_figures(analysis: xr.Dataset) -> list[tuple[go.Figure, str]]:
             "Spread: mean over units of the standard deviation of y_t over samples, how much of the "
             "residual depends on the input; relative: over the same of x_{t−1}.",
         ),
-        (
-            _curve(analysis),
-            "Depth curve: held-out cross-entropy of a head fitted in closed form on the state x_t to "
-            "the network's own logits, with its standard error; state 0 is the input.",
-        ),
+        *([(_curve(analysis), curve)] if "curve_loss" in analysis else []),
         (
             _lines(analysis, "epoch", ["depth_after_epoch"]),
             "Layers of the network after every epoch.",

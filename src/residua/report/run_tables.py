@@ -29,10 +29,10 @@ _NOISE = (
 
 def run_tables(title: str, found: xr.Dataset) -> dict[str, Table]:
     """Return what `residua inspect` shows, by name."""
-    tables = {
-        "layers": Table(title, *layer_rows(found), _LAYERS),
-        "transients": Table("when the classes part", *_transients(found), _settling(found)),
-    }
+    tables = {"layers": Table(title, *layer_rows(found), _LAYERS)}
+    if "fisher" in found:
+        transients = Table("when the classes part", *_transients(found), _settling(found))
+        tables["transients"] = transients
     if "gain" in found:
         tables["perturbations"] = Table("perturbations", *_perturbations(found), _PERTURBATIONS)
         tables["noise"] = Table("accuracy under noise", *_noise(found), _NOISE)
@@ -68,9 +68,10 @@ def _by_layer(
         value: Any = values.sel({dim: t}).item()
         return "" if np.isnan(value) else pattern.format(value)
 
+    columns = {title: of for title, of in columns.items() if of[0] in found}
+    steps = found["state" if "state" in found.coords else "layer"].values.tolist()
     rows = [
-        ["input" if t == 0 else str(t), *(at(*of, t) for of in columns.values())]
-        for t in found["state"].values.tolist()
+        ["input" if t == 0 else str(t), *(at(*of, t) for of in columns.values())] for t in steps
     ]
     return ["layer", *columns], rows
 

@@ -13,8 +13,9 @@ from typing import Any
 from residua import runs
 from residua.analysis import Advance, one_map, one_pass, settles
 from residua.data import DataSplits, load_data
-from residua.nets import MLP, ResNet
+from residua.nets import ResNet
 from residua.provenance import machine, versions
+from residua.store import Network
 from residua.studies import c7
 from residua.studies.circles import fitted_start
 from residua.studies.digits import CONFIGS as DIGITS
@@ -46,7 +47,7 @@ def named(run: runs.Run) -> dict[str, Any]:
 
 
 def measured(
-    net: ResNet | MLP,
+    net: Network,
     data: DataSplits,
     of: dict[str, Any],
     *,

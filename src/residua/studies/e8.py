@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from torch import nn
 
 from residua.analysis import Advance
 from residua.data import DataSplits, balanced, loader
-from residua.nets import MLP, ResNet
 from residua.provenance import machine, versions
 from residua.studies.e8_training import (
     NETS,
@@ -100,7 +100,7 @@ def reproduce(
     return Reproduction(summary, xr.Dataset(travels))
 
 
-def disturbed(net: ResNet | MLP, data: DataSplits) -> dict[str, Any]:
+def disturbed(net: nn.Module, data: DataSplits) -> dict[str, Any]:
     """Return what noise of every kind does to a network on test data, in float64.
 
     A deep MLP's states can differ by less than float32 tells apart.

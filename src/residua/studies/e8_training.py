@@ -18,7 +18,7 @@ from residua.errors import InputError
 from residua.folder import read_json, write_json
 from residua.nets import MLP, ResNet
 from residua.sources import Split
-from residua.store import NetConfig, build, load, save
+from residua.store import NetConfig, Network, build, load, save
 from residua.training import TrainConfig, evaluate, fit, mean_loss
 
 NETS: tuple[Net, ...] = ("resnet", "mlp")
@@ -127,7 +127,7 @@ def search(task: Task, cell: Cell, net: Net, data: DataSplits, folder: Path) -> 
 
 def trained(
     task: Task, cell: Cell, net: Net, seed: int, folder: Path, data_dir: str | None = None
-) -> tuple[ResNet | MLP, dict[str, Any]]:
+) -> tuple[Network, dict[str, Any]]:
     """Return a network of one seed with the best setting of its search, and its validation figures.
 
     What is in the folder already is read.
@@ -146,7 +146,7 @@ def trained(
 
 def train(
     task: Task, cell: Cell, what: tuple[Net, Setting, int], data: DataSplits, folder: Path
-) -> tuple[ResNet | MLP, dict[str, Any]]:
+) -> tuple[Network, dict[str, Any]]:
     """Train one network; return it with validation error (in %) and loss (in nats)."""
     net, setting, seed = what
     torch.manual_seed(seed)
@@ -170,8 +170,9 @@ def train(
     return made, figures
 
 
-def initialise(net: ResNet | MLP, setting: Setting) -> None:
+def initialise(net: Network, setting: Setting) -> None:
     """Draw W from Xavier's normal distribution with the setting's gain; set b to its bias."""
+    assert isinstance(net, ResNet | MLP)
     for block in net.blocks:
         linear = block.linear
         assert isinstance(linear, nn.Linear)
