@@ -332,7 +332,10 @@ def test_a_run_in_another_precision_stays_in_it(tmp_path, precision, dtype):
         ({"window": (0.5, 0.2)}, "window must be two ascending shares"),
         ({"tolerance": -0.1}, "tolerance must be 0 or more, not -0.1"),
         ({"keep": 0}, "keep must be at least 1, not 0: a network needs a layer"),
-        ({"criterion": "greedy"}, "'greedy' is for trained networks; in training pass one of paper"),
+        (
+            {"criterion": "greedy"},
+            "'greedy' is for trained networks; in training pass one of paper",
+        ),
     ],
 )
 def test_bad_callback_arguments(options, said):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from residua.depth.fitting import FitOptions, compensate
     from residua.depth.oracle import Oracle, oracle
     from residua.depth.plan import DepthPlan
+    from residua.depth.pruning import PruneConfig, PruneReport, prune
     from residua.depth.similarity import Similarity, similarity
     from residua.depth.surgery import apply, cut
     from residua.dynamics.enumeration import enumerate_fixed_points
@@ -98,6 +99,7 @@ _HOME = {
     "depth.criteria": ("plan_depth",),
     "depth.curve": ("DepthCurve", "depth_curve", "residual_probe"),
     "depth.plan": ("DepthPlan",),
+    "depth.pruning": ("PruneConfig", "PruneReport", "prune"),
     "depth.surgery": ("apply", "cut"),
     "dynamics.enumeration": ("enumerate_fixed_points",),
     "dynamics.fixed_points": ("FixedPoints",),
@@ -206,6 +208,8 @@ __all__ = [
     "Oracle",
     "Portrait",
     "Prolonged",
+    "PruneConfig",
+    "PruneReport",
     "ResNet",
     "ResiduaError",
     "ResidualMap",
@@ -269,6 +273,7 @@ __all__ = [
     "portrait",
     "potential",
     "prolong",
+    "prune",
     "residual_map",
     "residual_probe",
     "response",

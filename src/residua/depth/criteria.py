@@ -94,7 +94,8 @@ def _first(keep: int) -> tuple[int, ...]:
 
 def settle(statistics: Statistics) -> Scores:
     """Return s_t relative to the mean of abs(y_t): how far a residual is from the one before."""
-    return [float("inf"), *map(float, statistics.relative_settle_distance)]
+    with np.errstate(invalid="ignore", divide="ignore"):  # residuals of zero give no score
+        return [float("inf"), *map(float, statistics.relative_settle_distance)]
 
 
 def spread(statistics: Statistics) -> Scores:
