@@ -295,7 +295,7 @@ def test_what_a_compensation_cannot_do_is_said():
     wrong = [(torch.randn(5, 7, dtype=torch.float64), torch.zeros(5).long())]
     with pytest.raises(rs.InputError, match="takes 6 input dimensions and was given 7"):
         rs.compensate(net, plan_for(net, (1,)), wrong, wrong)
-    with pytest.raises(rs.InputError, match="only a residua.ResNet can read its last residual"):
+    with pytest.raises(rs.InputError, match=r"only a residua\.ResNet can read its last residual"):
         fitted(trained_conv(), (1, 4, 6), "affine-pair", data=images())
     with pytest.raises(rs.InputError, match="ridges must be positive numbers"):
         rs.FitOptions(ridges=(0.0,))
@@ -319,7 +319,7 @@ def test_plans_can_be_vetoed_and_edited():
     shared = plan_for(net_of("shared"), (1, 2), firsts=(1, 4))
     assert DepthPlan.from_json(shared.to_json()) == shared
     assert shared.spans(["blocks"] * 6) == [(1, 3), (4, 6)]
-    with pytest.raises(rs.InputError, match="layer 3 .* cannot go while layer 4"):
+    with pytest.raises(rs.InputError, match=r"layer 3 .* cannot go while layer 4"):
         shared.veto(4)
     with pytest.raises(rs.InputError, match="firsts must name one layer for each of the 2"):
         plan_for(net, (1, 4), firsts=(1,))

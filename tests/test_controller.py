@@ -245,7 +245,7 @@ def test_what_cannot_work_is_refused_and_nothing_is_cut():
     groups = [{"params": b.parameters()} for b in net.blocks] + [{"params": net.head.parameters()}]
     lone = torch.optim.SGD(groups, lr=0.1)
     control = DepthController(net, [lone], config=AdaptiveConfig(window=(0.0, 1.0), tolerance=9.0))
-    with pytest.raises(rs.InputError, match="would leave parameter group . of SGD empty"):
+    with pytest.raises(rs.InputError, match=r"would leave parameter group . of SGD empty"):
         control.step(1, 1, batches(), batches(HELD))
     assert net.depth == 8
     assert control.before is None

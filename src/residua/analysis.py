@@ -84,7 +84,9 @@ def _by_layer(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
     stages, parts = find_stages(net).stages, []
     for stage in dict.fromkeys(stages):
         found = accumulate(net, loader(getattr(data, split), 500), stage=stage)
-        parts.append(found.to_dataset(list(data.classes))[list(names)].drop_vars("state"))
+        parts.append(
+            found.to_dataset(list(data.classes))[list(names)].drop_vars("state", errors="ignore")
+        )
     whole = xr.concat(parts, "layer")
     return whole.assign_coords(layer=range(1, len(stages) + 1), stage=("layer", list(stages)))
 

@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
+from residua.choices import (
+    Activation,
+    Adaptive,
+    Augment,
+    Lift,
+    Net,
+    Optimizer,
+    SplitName,
+    Weights,
+)
 from residua.cli_depth import prune
 from residua.cli_experiments import dynamics, reproduce
 from residua.cli_options import DataDir, Json, Quiet, Seed, Threads, command, set_up
@@ -34,17 +43,25 @@ app = typer.Typer(
 @app.command()
 def fit(
     data: Annotated[
-        str, typer.Argument(help="circles, digits, mnist, or an .npz or parquet path.")
+        str, typer.Argument(help="circles, digits, mnist, cifar10, or an .npz or parquet path.")
     ],
     out_dir: Annotated[Path, typer.Option("--out", help="New folder for the run.")],
-    net: Annotated[Net, typer.Option(help="With or without the skip.")] = "resnet",
-    depth: Annotated[int, typer.Option(help="T, layers.")] = 15,
+    net: Annotated[
+        Net, typer.Option(help="With or without the skip; conv: for images.")
+    ] = "resnet",
+    depth: Annotated[
+        int | None, typer.Option(help="T, layers; default 15, of conv 20 (6n + 2).")
+    ] = None,
     width: Annotated[
-        int | None, typer.Option(help="N, units a layer; default: inputs and a third more.")
+        int | None,
+        typer.Option(help="N, units; default: inputs and a third more. Of conv: channels, 16."),
     ] = None,
     weights: Annotated[
-        Weights, typer.Option(help="One matrix for all layers, or one each.")
-    ] = "shared",
+        Weights | None,
+        typer.Option(
+            help="Shared by all layers (of conv: of a stage) or variable, conv's default."
+        ),
+    ] = None,
     activation: Annotated[Activation, typer.Option(help="f.")] = "logistic",
     step_size: Annotated[float, typer.Option(help="h in x + h·f(W x + b).")] = 1.0,
     lift: Annotated[Lift, typer.Option(help="Zero-padding or a trained map.")] = "pad",
@@ -52,15 +69,21 @@ def fit(
         Adaptive, typer.Option(help="Rule that removes layers in training.")
     ] = "none",
     threshold: Annotated[float, typer.Option(help="Of the rule 'paper'.")] = 0.01,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Share by which held-out loss may rise; default 0.05 for 'spans'."),
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 12,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
     lr: Annotated[float, typer.Option(help="Highest learning rate of the cycle.")] = 2e-3,
-    weight_decay: Annotated[float, typer.Option(help="AdamW's.")] = 0.05,
+    optimizer: Annotated[Optimizer, typer.Option(help="sgd: with momentum 0.9.")] = "adamw",
+    weight_decay: Annotated[float, typer.Option(help="The optimizer's.")] = 0.05,
     label_smoothing: Annotated[float, typer.Option(help="Share of the target spread out.")] = 0.1,
     input_dropout: Annotated[float, typer.Option(help="Share of the inputs set to 0.")] = 0.0,
     input_noise: Annotated[
         float, typer.Option(help="Standard deviation of noise on the inputs.")
     ] = 0.0,
+    augment: Annotated[Augment, typer.Option(help="Shift and flip images.")] = "none",
     precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, …")] = "32-true",
     accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, …")] = "auto",
     seed: Seed = 0,
@@ -81,22 +104,25 @@ def fit(
         data=data,
         data_dir=str(data_dir) if data_dir else None,
         net=net,
-        depth=depth,
+        depth=depth if depth is not None else (20 if net == "conv" else 15),
         width=width,
-        weights=weights,
+        weights=weights or ("variable" if net == "conv" else "shared"),
         activation=activation,
         step_size=step_size,
         lift=lift,
         adaptive=adaptive,
         threshold=threshold,
+        tolerance=tolerance,
         train=TrainConfig(
             epochs=epochs,
             batch_size=batch_size,
             lr=lr,
+            optimizer=optimizer,
             weight_decay=weight_decay,
             label_smoothing=label_smoothing,
             input_dropout=input_dropout,
             input_noise=input_noise,
+            augment=augment,
             seed=seed,
             precision=precision,
             accelerator=accelerator,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from residua.choices import Weights
@@ -211,10 +211,8 @@ class ConvResNet(nn.Module):
         """Show what `print(net)` cannot see."""
         return f"depth={self.depth}, {'shared' if self.shared else 'variable'} weights"
 
-    def forward(
-        self, x: Float[Tensor, "batch height width"] | Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch classes"]:
-        """Return the logits.
+    def forward(self, x: Shaped[Tensor, "batch *image"]) -> Float[Tensor, "batch classes"]:
+        """Return the logits of images (batch, channels, height, width) or (batch, height, width).
 
         Raises:
             InputError: images of another number of channels, or not floating-point.

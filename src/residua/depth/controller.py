@@ -47,7 +47,8 @@ class AdaptiveConfig:
             others none, so that what they remove stays removed.
         keep: fewest layers that may stay. Default 1.
         window: shares of the training between which the rule is asked; default (0, 1) for "paper",
-            (0.25, 0.8) for "depth-curve" and (0.1, 0.2) for "spans".
+            (0.25, 0.8) for "depth-curve" and (0.1, 0.2) for "spans", of short trainings after the first
+            epoch.
         fit_samples: how many training samples the rule's fits use. Default 8192.
         loss: (outputs, targets) → the loss of each held-out sample; default cross-entropy, in nats.
 
@@ -159,6 +160,8 @@ class DepthController:
     def asks(self, epoch: int, epochs: int) -> bool:
         """Return whether the rule is asked after an epoch (from 1)."""
         first, last = self.config.asked
+        if self.config.window is None and self.config.criterion == "spans":
+            last = max(last, 1 / epochs)
         return first * epochs <= epoch <= last * epochs
 
     def step(

@@ -28,6 +28,7 @@ from residua.streaming import (
 )
 
 STEP_SAMPLES = 2048  # a step size is one number
+READER_SAMPLES = 16_384  # a reader is an N × N matrix, and each one takes a pass
 READER_RIDGE = 1e-4
 
 
@@ -73,8 +74,9 @@ def compensate(
             for), "steps" (by least squares: h = E⟨y, x_b − x⟩ / E⟨y, y⟩, so that the cut network's state
             x + h·y comes nearest to the uncut network's x_b after the layers it stands for) or "readers"
             (as "steps", and every layer that stays is fitted to put out, from the cut network's states,
-            what it put out before; of convolutional networks the norms are taken anew). For the head
-            "affine" (least squares from what the head's linear map reads to the old logits),
+            what it put out before, on the first 16,384 samples; of convolutional networks the norms are
+            taken anew). For the head "affine" (least squares from what its linear map reads to the old
+            logits),
             "affine-pair" (from that and the last residual), or "weighted" (as "affine", and the squared
             error of class c counts by p_c(1 − p_c), p the old probabilities, as in the second-order
             expansion of the divergence from them; one fit a class). Both with a plus:
@@ -222,7 +224,7 @@ def _fit_reader(job: _Job, net: ResNet, i: int) -> None:
     assert isinstance(whole, ResNet)
     old, new = whole.block(job.plan.keep[i - 1] - 1).linear, net.block(i - 1).linear
     fit = None
-    for x in job.inputs():
+    for x in job.inputs(READER_SAMPLES):
         z = _read(old, job.whole.model, x)[1]
         state = _read(new, job.small.model, x)[0]
         fit = fit or LeastSquares(state, z)

@@ -16,7 +16,7 @@ from residua.depth.latency import latencies
 from residua.depth.oracle import Oracle, oracle
 from residua.depth.plan import DepthPlan, check_keep
 from residua.depth.similarity import Similarity, similarity
-from residua.depth.surgery import apply
+from residua.depth.surgery import Model, apply
 from residua.errors import InputError
 from residua.nets import ResNet
 from residua.stack import find_stages
@@ -104,12 +104,12 @@ class PruneReport:
 
 
 def prune(
-    model: nn.Module,
+    model: Model,
     fit_batches: Iterable[Any],
     held_out_batches: Iterable[Any],
     config: PruneConfig,
     advance: Advance = lambda share: None,
-) -> tuple[nn.Module, PruneReport]:
+) -> tuple[Model, PruneReport]:
     """Return a copy of a trained model with fewer layers, and what was measured; nothing is trained.
 
     Where not the number of layers is given, it is found by halving, each candidate compensated and
@@ -135,7 +135,7 @@ def prune(
     found = evidence(model, config.criterion, fit_batches, held_out_batches)
     x = _a_batch(held_out_batches, stack.classes, stack.weight)
     before = measure(model, held_out_batches, config.loss, seconds=latencies([model], x)[0])
-    tried: dict[int, tuple[nn.Module, DepthPlan, Compensation | None, Measured]] = {}
+    tried: dict[int, tuple[Model, DepthPlan, Compensation | None, Measured]] = {}
     rounds = 1 if config.keep is not None else max(1, (stack.depth - 1).bit_length())
 
     def candidate(keep: int) -> Measured:

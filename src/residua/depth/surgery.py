@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -14,10 +15,10 @@ from residua.nets import ResNet
 from residua.stack import ResidualStack, find_stages
 from residua.store import Network
 
+Model = TypeVar("Model", bound=nn.Module)
 
-def apply(
-    plan: DepthPlan, model: nn.Module, *, compensation: Compensation | None = None
-) -> nn.Module:
+
+def apply(plan: DepthPlan, model: Model, *, compensation: Compensation | None = None) -> Model:
     """Return a copy of the model with the plan's layers removed.
 
     Arguments and errors as for :func:`cut`; the model given is not touched.
@@ -67,8 +68,10 @@ def cut(
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["params"] = [p for p in group["params"] if p not in gone]
-        for parameter in gone | fresh:
+        for parameter in gone:
             optimizer.state.pop(parameter, None)
+        for parameter in fresh:
+            _forget(optimizer, parameter)
 
 
 def layout(model: nn.Module) -> Callable[[], None]:
@@ -81,6 +84,16 @@ def layout(model: nn.Module) -> Callable[[], None]:
             module.__dict__.update(attributes)
 
     return put_back
+
+
+def _forget(optimizer: Optimizer, parameter: nn.Parameter) -> None:
+    """Let a parameter's state start anew; zeros, since fused optimizers take no state by halves."""
+    state = optimizer.state.get(parameter, {})
+    if all(isinstance(value, torch.Tensor) for value in state.values()):
+        for value in state.values():
+            value.zero_()
+    else:
+        optimizer.state.pop(parameter, None)
 
 
 def check_plan(stack: ResidualStack, plan: DepthPlan) -> None:

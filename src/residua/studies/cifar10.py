@@ -50,9 +50,11 @@ def trained(
 ) -> ConvResNet:
     """Return a network trained from scratch; what is in the folder is gone on from."""
     torch.manual_seed(seed)
-    net = ConvResNet(3, 10, depth=20, blocks=blocks).to(memory_format=torch.channels_last)
+    net = ConvResNet(3, 10, depth=20, blocks=blocks)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fit(net, data, train_config(seed, epochs), folder, progress=False)
-    return net.eval()
+    net.eval()
+    return net
 
 
 def uncut(seed: int, folder: Path) -> dict[str, Any]:
@@ -105,7 +107,8 @@ def cut(seed: int, folder: Path) -> dict[str, Any]:
     }
     config = Healing(HEAL).training(train_config(seed, EPOCHS))
     fit(compensated, data, config, folder / "healed", teacher=net, progress=False)
-    return summary(compensated.eval(), data, seed, found | {"heal": asdict(config)})
+    compensated.eval()
+    return summary(compensated, data, seed, found | {"heal": asdict(config)})
 
 
 def scratch(seed: int, folder: Path) -> dict[str, Any]:
