@@ -102,7 +102,7 @@ def cost_section(found: Mapping[str, Any]) -> str:
 
 
 def _uncut(name: str) -> str:
-    for rule in ("depth-curve", "paper"):
+    for rule in ("depth-curve", "paper", "spans"):
         name = name.removesuffix(rule)
     return name if name.endswith("none") else f"{name}none"
 

@@ -34,7 +34,7 @@ def shown(values: Sequence[float], digits: int = 2) -> str:
 
 def asked_and_found(seeds: Seeds, asked: int) -> str:
     """Return the number of seeds, marked where it is not all that were asked for."""
-    return str(asked) if len(seeds) == asked else f"{len(seeds)} of {asked}, incomplete"
+    return str(len(seeds)) if len(seeds) >= asked else f"{len(seeds)} of {asked}, incomplete"
 
 
 def origin(found: Mapping[str, Seeds]) -> str:
