@@ -159,7 +159,7 @@ def _write(
         "adaptive": f"pruned by {report.plan.criterion}",
         "decisions": [],
         "pruned": {
-            "from": str(run.folder.resolve()),
+            "from": run.folder.name,
             "removed": [report.plan.names[t - 1] for t in report.plan.removed],
             "reason": report.plan.reason,
             "compensation": report.compensation.kind if report.compensation else "none",
