@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import residua as rs
 from residua import streaming
-from residua.depth.controller import AdaptiveConfig, DepthController
+from residua.depth.adaptive_config import AdaptiveConfig
+from residua.depth.controller import DepthController
 
 HERE = Path(__file__).parent
 
@@ -101,8 +102,8 @@ def test_the_rule_keeps_the_fewest_layers_within_the_tolerance():
 
 
 def _loss(net):
-    summed, seen = streaming.held_out_loss(net, batches(HELD))
-    return summed / seen
+    found = streaming.held_out_figures(net, batches(HELD))
+    return found.loss / found.samples
 
 
 @pytest.mark.parametrize("weights", ["shared", "variable"])

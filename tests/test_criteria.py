@@ -256,6 +256,22 @@ def test_pruning_reaches_its_aim_with_the_fewest_layers(weights):
     assert nothing.compensation is None
 
 
+def test_an_accuracy_needs_classes():
+    net, (x, _) = net_of(), batches()[0]
+    data = [(x, net(x).detach())]
+
+    def squared(outputs, targets):
+        return (outputs - targets).square().sum(1)
+
+    with pytest.raises(rs.InputError, match="max_drop_points needs the class of each sample"):
+        rs.prune(net, data, data, PruneConfig(max_drop_points=1.0, loss=squared))
+    _, report = rs.prune(
+        net, data, data, PruneConfig(max_loss_increase=1e3, loss=squared, compensation="steps")
+    )
+    assert np.isnan(report.before.accuracy)
+    assert report.after.layers == 1
+
+
 def test_a_speedup_is_measured():
     torch.manual_seed(0)
     net = rs.ResNet(6, 400, 3, depth=12, weights="variable")

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import residua as rs
-from residua.depth.criteria import errors_spent
 from residua.depth.least_squares import AffineHead
+from residua.depth.planners import errors_spent
 
 
 def test_a_depth_curve_takes_a_loss_and_targets_that_are_no_classes():

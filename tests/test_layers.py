@@ -18,23 +18,25 @@ ORDER = [
     {"dynamics", "transients"},
     {"depth"},
     {"progress", "folder"},
+    {"train_config"},
+    {"augment", "checkpoints"},
     {"training", "analysis"},
     {"runs"},
     {"pruned"},
     {"map_source"},
     {"report"},
     {"studies"},
-    {"terminal", "cli_options"},
+    {"terminal", "cli_options", "cli_fit_options"},
     {"cli_experiments", "cli_depth"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 WITHIN_DEPTH = [
     {"plan", "spans", "least_squares", "similarity", "oracle", "compensation"},
-    {"curve"},
-    {"criteria"},
-    {"surgery"},
-    {"fitting"},
+    {"curve", "scores", "fit_job"},
+    {"planners", "body_fits", "head_fit"},
+    {"criteria", "surgery"},
+    {"fitting", "adaptive_config", "snapshot"},
     {"controller", "pruning"},
     {"adaptive"},
 ]
@@ -80,10 +82,11 @@ def test_depth_goes_from_figures_to_plan_to_surgery():
 
 
 def test_scorers_never_touch_models_and_surgery_never_scores():
-    allowed = {"curve", "oracle", "plan", "similarity", "spans"}
-    assert {o[:2] for o in imported(ROOT / "depth/criteria.py")} <= {
-        ("errors",), ("statistics",), *(("depth", name) for name in allowed),
-    }  # fmt: skip
+    allowed = {"curve", "oracle", "plan", "planners", "scores", "similarity", "spans"}
+    for name in ("criteria", "planners", "scores"):
+        assert {o[:2] for o in imported(ROOT / f"depth/{name}.py")} <= {
+            ("errors",), ("statistics",), *(("depth", name) for name in allowed),
+        }  # fmt: skip
     assert ("depth", "criteria") not in imported(ROOT / "depth/surgery.py")
 
 

@@ -1,5 +1,6 @@
 """Gains, lesions and noise where the answers are on paper."""
 
+import copy
 import math
 import subprocess
 import sys
@@ -64,6 +65,24 @@ def test_a_chain_that_adds_nothing_has_gain_one_and_noise_stays_as_it_is():
     labels = torch.arange(5) % 2
     lesion = rs.lesions(net, [(x, labels)])
     assert lesion.more.tolist() == [0] * 5
+
+
+def test_steps_of_a_cut_network_count_in_gains_and_swaps():
+    """Three layers of one map with steps of 1, 4 and 2, against autograd through the network."""
+    torch.manual_seed(0)
+    net = rs.ResNet(5, 5, 3, depth=3, step_size=(1.0, 4.0, 2.0)).double()
+    x = inputs(2, 5)
+    J = torch.func.jacrev(lambda s: net.advance(2, net.advance(1, net.advance(0, s[None])))[0])(
+        x[1]
+    )
+    found = rs.gains(net, x)
+    assert found.state[0, 1] == pytest.approx(float(torch.linalg.svdvals(J)[0]), rel=1e-8)
+    labels = torch.arange(2)
+    swapped = rs.swaps(net, [(x, labels)])
+    exchanged = copy.deepcopy(net)
+    exchanged.steps = (4.0, 1.0, 2.0)
+    before, after = (nn.functional.cross_entropy(n(x), labels) for n in (net, exchanged))
+    assert swapped.more[0] == pytest.approx(float((after - before).detach()), rel=1e-6)
 
 
 def test_gains_are_the_first_singular_values():

@@ -17,7 +17,7 @@ from residua.errors import InputError
 from residua.studies import c7, e1, e3, e8, e8_training
 from residua.studies.reproduction import Reproduction, repeat
 from residua.studies.tables import interval
-from residua.training import TrainConfig
+from residua.train_config import TrainConfig
 from test_cli import failing, residua
 
 

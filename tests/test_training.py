@@ -11,8 +11,10 @@ import torch
 
 import residua as rs
 from residua import runs
+from residua.augment import disturb
 from residua.depth.adaptive import AdaptiveDepth
-from residua.training import Classifier, TrainConfig, _disturb, fit
+from residua.train_config import TrainConfig
+from residua.training import Classifier, fit
 
 
 def config(**options):
@@ -364,10 +366,10 @@ def test_bad_training_arguments(options, said):
 def test_noise_in_training_is_of_the_size_asked_for_and_drawn_by_the_step():
     x = torch.zeros(200, 50)
     config = TrainConfig(input_noise=0.5)
-    first, again, later = (_disturb(x, config, (0, step)) for step in (3, 3, 4))
+    first, again, later = (disturb(x, config, (0, step)) for step in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
     assert float(first.std()) == pytest.approx(0.5, rel=0.03)
-    assert torch.equal(_disturb(x, TrainConfig(), (0, 3)), x)
-    both = _disturb(torch.ones(200, 50), TrainConfig(input_noise=0.1, input_dropout=0.5), (0, 3))
+    assert torch.equal(disturb(x, TrainConfig(), (0, 3)), x)
+    both = disturb(torch.ones(200, 50), TrainConfig(input_noise=0.1, input_dropout=0.5), (0, 3))
     assert float((both.abs() < 0.5).double().mean()) == pytest.approx(0.5, abs=0.03)

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from residua.convnet import ConvResNet
     from residua.data import DataSplits, load_data, loader
     from residua.depth.adaptive import AdaptiveDepth
+    from residua.depth.adaptive_config import AdaptiveConfig
     from residua.depth.compensation import Compensation
-    from residua.depth.controller import AdaptiveConfig, Decision, DepthController
+    from residua.depth.controller import Decision, DepthController
     from residua.depth.criteria import plan_depth
     from residua.depth.curve import DepthCurve, depth_curve, residual_probe
-    from residua.depth.fitting import FitOptions, compensate
+    from residua.depth.fit_job import FitOptions
+    from residua.depth.fitting import compensate
     from residua.depth.oracle import Oracle, oracle
     from residua.depth.plan import DepthPlan
     from residua.depth.pruning import PruneConfig, PruneReport, prune
@@ -63,7 +65,8 @@ if TYPE_CHECKING:
     from residua.statistics import Moments, Statistics, accumulate
     from residua.store import NetConfig, build, load, save
     from residua.tracing import Trace, trace
-    from residua.training import TrainConfig, evaluate, fit
+    from residua.train_config import TrainConfig
+    from residua.training import evaluate, fit
     from residua.transients.attribution import (
         Attribution,
         ClassAttribution,
@@ -92,8 +95,10 @@ _HOME = {
     "convnet": ("ConvResNet",),
     "depth.adaptive": ("AdaptiveDepth",),
     "depth.compensation": ("Compensation",),
-    "depth.controller": ("AdaptiveConfig", "Decision", "DepthController"),
-    "depth.fitting": ("FitOptions", "compensate"),
+    "depth.adaptive_config": ("AdaptiveConfig",),
+    "depth.controller": ("Decision", "DepthController"),
+    "depth.fit_job": ("FitOptions",),
+    "depth.fitting": ("compensate",),
     "depth.oracle": ("Oracle", "oracle"),
     "depth.similarity": ("Similarity", "similarity"),
     "depth.criteria": ("plan_depth",),
@@ -151,7 +156,8 @@ _HOME = {
     "statistics": ("Moments", "Statistics", "accumulate"),
     "store": ("NetConfig", "build", "load", "save"),
     "tracing": ("Trace", "trace"),
-    "training": ("TrainConfig", "evaluate", "fit"),
+    "train_config": ("TrainConfig",),
+    "training": ("evaluate", "fit"),
     "transients.attribution": (
         "Attribution",
         "ClassAttribution",

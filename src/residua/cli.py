@@ -10,15 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from residua import cli_fit_options as o
 from residua.choices import (
-    Activation,
     Adaptive,
-    Augment,
-    Lift,
-    Net,
-    Optimizer,
     SplitName,
-    Weights,
 )
 from residua.cli_depth import prune
 from residua.cli_experiments import dynamics, reproduce
@@ -42,50 +37,29 @@ app = typer.Typer(
 
 @app.command()
 def fit(
-    data: Annotated[
-        str, typer.Argument(help="circles, digits, mnist, cifar10, or an .npz or parquet path.")
-    ],
-    out_dir: Annotated[Path, typer.Option("--out", help="New folder for the run.")],
-    net: Annotated[
-        Net, typer.Option(help="With or without the skip; conv: for images.")
-    ] = "resnet",
-    depth: Annotated[
-        int | None, typer.Option(help="T, layers; default 15, of conv 20 (6n + 2).")
-    ] = None,
-    width: Annotated[
-        int | None,
-        typer.Option(help="N, units; default: inputs and a third more. Of conv: channels, 16."),
-    ] = None,
-    weights: Annotated[
-        Weights | None,
-        typer.Option(
-            help="Shared by all layers (of conv: of a stage) or variable, conv's default."
-        ),
-    ] = None,
-    activation: Annotated[Activation, typer.Option(help="f.")] = "logistic",
-    step_size: Annotated[float, typer.Option(help="h in x + h·f(W x + b).")] = 1.0,
-    lift: Annotated[Lift, typer.Option(help="Zero-padding or a trained map.")] = "pad",
-    adaptive: Annotated[
-        Adaptive, typer.Option(help="Rule that removes layers in training.")
-    ] = "none",
-    threshold: Annotated[float, typer.Option(help="Of the rule 'paper'.")] = 0.01,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(help="Share by which held-out loss may rise; default 0.05 for 'spans'."),
-    ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 12,
-    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
-    lr: Annotated[float, typer.Option(help="Highest learning rate of the cycle.")] = 2e-3,
-    optimizer: Annotated[Optimizer, typer.Option(help="sgd: with momentum 0.9.")] = "adamw",
-    weight_decay: Annotated[float, typer.Option(help="The optimizer's.")] = 0.05,
-    label_smoothing: Annotated[float, typer.Option(help="Share of the target spread out.")] = 0.1,
-    input_dropout: Annotated[float, typer.Option(help="Share of the inputs set to 0.")] = 0.0,
-    input_noise: Annotated[
-        float, typer.Option(help="Standard deviation of noise on the inputs.")
-    ] = 0.0,
-    augment: Annotated[Augment, typer.Option(help="Shift and flip images.")] = "none",
-    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, …")] = "32-true",
-    accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, …")] = "auto",
+    data: o.Data,
+    out_dir: o.Out,
+    net: o.Kind = "resnet",
+    depth: o.Depth = None,
+    width: o.Width = None,
+    weights: o.Sharing = None,
+    activation: o.Function = "logistic",
+    step_size: o.StepSize = 1.0,
+    lift: o.Lifting = "pad",
+    adaptive: o.Rule = "none",
+    threshold: o.Threshold = 0.01,
+    tolerance: o.Tolerance = None,
+    epochs: o.Epochs = 12,
+    batch_size: o.BatchSize = 128,
+    lr: o.Rate = 2e-3,
+    optimizer: o.Method = "adamw",
+    weight_decay: o.Decay = 0.05,
+    label_smoothing: o.Smoothing = 0.1,
+    input_dropout: o.Dropout = 0.0,
+    input_noise: o.Noise = 0.0,
+    augment: o.Shifts = "none",
+    precision: o.Precision = "32-true",
+    accelerator: o.Accelerator = "auto",
     seed: Seed = 0,
     data_dir: DataDir = None,
     threads: Threads = None,
@@ -97,7 +71,7 @@ def fit(
     [dim]Example: residua fit digits --epochs 60 --adaptive depth-curve --out runs/digits[/dim]
     """
     from residua import runs
-    from residua.training import TrainConfig
+    from residua.train_config import TrainConfig
 
     set_up(threads)
     config = runs.RunConfig(
@@ -213,7 +187,7 @@ def demo(
     """
     from residua import folder, runs
     from residua.report.run_tables import layer_rows
-    from residua.training import TrainConfig
+    from residua.train_config import TrainConfig
 
     set_up(threads)
     folder.refuse_existing(out_dir)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -49,7 +49,6 @@ def prune(
     from residua.depth.pruning import PruneConfig
     from residua.progress import share_bar
     from residua.report.page import write_page
-    from residua.report.prune_tables import layer_table, measured_table
 
     set_up(threads)
     config = PruneConfig(keep, max_loss_increase, max_drop_points, speedup, criterion, compensation)
@@ -67,18 +66,22 @@ def prune(
             progress=not (quiet or as_json),
         )
     new = done.run
-    write_page(
-        out_dir / "report.html",
-        f"residua: {out_dir.name}",
-        {out_dir.name: (new.summary, new.analysis)},
-    )
+    name = out_dir.name
+    write_page(out_dir / "report.html", f"residua: {name}", {name: (new.summary, new.analysis)})
     if as_json:
         print(json.dumps(new.summary))
-        return
+    else:
+        _show(done, out_dir)
+
+
+def _show(done: Any, folder: Path) -> None:
+    """Print what became of every layer, what was measured, and where it lies."""
+    from residua.report.prune_tables import layer_table, measured_table
+
     print_table(*layer_table(done.report.plan, done.stages))
-    print_table(*measured_table(new.summary))
-    out.print(new.summary["pruned"]["reason"], soft_wrap=True)
+    print_table(*measured_table(done.run.summary))
+    out.print(done.report.plan.reason, soft_wrap=True)
     out.print(
-        f"wrote {out_dir}: model.safetensors, plan.json, summary.json, analysis.nc, report.html",
+        f"wrote {folder}: model.safetensors, plan.json, summary.json, analysis.nc, report.html",
         soft_wrap=True,
     )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from residua.choices import Weights
 from residua.errors import InputError
+from residua.nets import check_shape
 
 STAGES = 3
 
@@ -238,10 +239,7 @@ class ConvResNet(nn.Module):
 def _check(channels: int, classes: int, width: int, weights: str, blocks: Sequence[int]) -> None:
     if channels < 1 or width < 1:
         raise InputError(f"channels and width must be at least 1, not {channels} and {width}")
-    if classes < 2:
-        raise InputError(f"classes must be at least 2, not {classes}")
-    if weights not in ("shared", "variable"):
-        raise InputError(f"weights must be 'shared' or 'variable', not {weights!r}")
+    check_shape(classes, weights)
     if len(blocks) != STAGES or min(blocks) < 0 or not any(blocks):
         raise InputError(
             f"blocks must be {STAGES} counts, 0 or more, with at least one block in all, not {blocks}"

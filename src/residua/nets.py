@@ -99,7 +99,8 @@ class _Dense(nn.Module):
 
     def advance(self, t: int, x: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
         """Return state t + 1 of state t, t = 0…T−1."""
-        after: Tensor = self.block(t)(x, self.steps[t])
+        block, h = self.blocks[0 if self.shared else t], self.steps[t]
+        after: Tensor = block(x) if h == 1.0 else block(x, h)
         return after
 
     def keep_layers(self, keep: Sequence[int]) -> None:
@@ -256,6 +257,14 @@ class MLP(_Dense):
         super().__init__((inputs, width, classes), depth, weights, activation, lift, False)
 
 
+def check_shape(classes: int, weights: str) -> None:
+    """Raise InputError unless these are a number of classes and a way to share weights."""
+    if classes < 2:
+        raise InputError(f"classes must be at least 2, not {classes}")
+    if weights not in ("shared", "variable"):
+        raise InputError(f"weights must be 'shared' or 'variable', not {weights!r}")
+
+
 def _check(
     inputs: int, width: int, classes: int, depth: int, weights: str, activation: str, lift: str
 ) -> None:
@@ -263,10 +272,7 @@ def _check(
         raise InputError(f"depth must be at least 1, not {depth}")
     if width < 1 or inputs < 1:
         raise InputError(f"inputs and width must be at least 1, not {inputs} and {width}")
-    if classes < 2:
-        raise InputError(f"classes must be at least 2, not {classes}")
-    if weights not in ("shared", "variable"):
-        raise InputError(f"weights must be 'shared' or 'variable', not {weights!r}")
+    check_shape(classes, weights)
     if activation not in ACTIVATIONS:
         raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
     if lift not in ("pad", "linear"):

@@ -15,7 +15,8 @@ from residua.provenance import machine, versions
 from residua.runs import Run, data_of, write_analysis
 from residua.stack import find_stages
 from residua.store import save
-from residua.training import TrainConfig, evaluate, fit
+from residua.train_config import TrainConfig
+from residua.training import evaluate, fit
 
 _SETTINGS = "prune.json"
 BATCH = 500

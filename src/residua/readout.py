@@ -45,6 +45,11 @@ class Readout:
         return self.linear
 
     @property
+    def last_linear(self) -> nn.Linear:
+        """The last linear map inside the head, which puts out the logits."""
+        return [m for m in self.module.modules() if isinstance(m, nn.Linear)][-1]
+
+    @property
     def kind(self) -> str:
         """The head in words."""
         if self.linear is None:

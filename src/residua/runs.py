@@ -14,14 +14,15 @@ from residua.analysis import Advance, analyse, perturb
 from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
 from residua.data import NAMES, DataSplits, Scale, load_data
 from residua.depth.adaptive import AdaptiveDepth
-from residua.depth.controller import AdaptiveConfig
+from residua.depth.adaptive_config import AdaptiveConfig
 from residua.errors import InputError, StoppedError
 from residua.folder import locked, make_folder, merge_logs, read_json, refuse_existing, write_json
 from residua.provenance import machine, versions
 from residua.sources import DATA_DIR_VARIABLE, HUB
 from residua.stack import find_stages
 from residua.store import NetConfig, Network, build, describe, load, save
-from residua.training import TrainConfig, evaluate, fit, make_trainer
+from residua.train_config import TrainConfig
+from residua.training import evaluate, fit, make_trainer
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def read_config(folder: Path) -> tuple[RunConfig, str]:
 def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progress: bool) -> Run:
     torch.manual_seed(config.train.seed)
     net = _build(config, data)
-    first = find_stages(_build(config, data))
+    layers, depth = find_stages(net).depth, net.depth  # before anything goes
     rule = config.depth_rule()
     adaptive = AdaptiveDepth(config=rule) if rule is not None else None
     timer = Timer()  # kept in the checkpoint, so it goes on where a run was stopped
@@ -190,7 +191,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
     analysis = analyse(net, data, "val")
     merge_logs(folder)
     decisions = [asdict(d) for d in adaptive.decisions] if adaptive else []
-    history = [first.depth] * config.train.epochs
+    history = [layers] * config.train.epochs
     for decision in decisions:
         for e in range(decision["epoch"] - 1, config.train.epochs):
             history[e] = decision["depth_after"]
@@ -200,7 +201,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
         "data": config.data,
         "test_error": 100 * (1 - evaluate(net, data.test)),
         "val_error": 100 * (1 - evaluate(net, data.val)),
-        "depth_initial": first.net.depth,
+        "depth_initial": depth,
         "depth_final": net.depth,
         "weights": config.weights,
         "adaptive": config.adaptive,

@@ -78,6 +78,13 @@ class ResidualStack:
             stages=chosen(self.stages),
         )
 
+    def run(self, t: int, x: Tensor) -> Tensor:
+        """Return x_t of x_{t−1} by layer t = 1…T alone, with its step size, past any hooks."""
+        h = 1.0 if isinstance(self.net, ConvResNet) else self.net.steps[t - 1]
+        block = self.blocks[t - 1]
+        after: Tensor = block.forward(x) if h == 1.0 else block.forward(x, h)
+        return after
+
     def check_layer(self, t: int, first: int = 1) -> None:
         """Raise StackError unless t is one of the layers (or states, with first = 0)."""
         if not isinstance(t, Integral) or not first <= t <= self.depth:
@@ -248,7 +255,8 @@ def _layers(net: Net) -> list[tuple[str, str, nn.Module]]:
             for i, block in enumerate(blocks)
         ]
     names = [f"blocks.0, call {t + 1}" if net.shared else f"blocks.{t}" for t in range(net.depth)]
-    return [(name, "blocks", net.block(t)) for t, name in enumerate(names)]
+    blocks = [net.blocks[0 if net.shared else t] for t in range(net.depth)]
+    return [(name, "blocks", block) for name, block in zip(names, blocks, strict=True)]
 
 
 def like(x: Tensor, weight: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -212,11 +212,30 @@ def _fits(model: nn.Module, x: Tensor) -> bool:
     return True
 
 
+def first(batches: Iterable[Any], samples: int) -> list[Any]:
+    """Return the first batches, up to so many samples."""
+    kept, seen = [], 0
+    for batch in batches:
+        kept.append(batch)
+        seen += len(batch[0] if isinstance(batch, tuple | list) else batch)
+        if seen >= samples:
+            break
+    return kept
+
+
+class HeldOut(NamedTuple):
+    """Summed loss, number of samples classified right (NaN where targets are no classes), of all."""
+
+    loss: float
+    right: float
+    samples: int
+
+
 @torch.no_grad()
-def held_out_loss(
+def held_out_figures(
     model: nn.Module, batches: Iterable[Any], loss: Loss = cross_entropy
-) -> tuple[float, int]:
-    """Return the summed loss of batches (x, labels) and the number of their samples.
+) -> HeldOut:
+    """Return what a model loses on batches (x, labels), and how often it is right.
 
     The model is put in evaluation mode for it and back afterwards.
 
@@ -224,15 +243,18 @@ def held_out_loss(
         InputError: there is no batch, one has no labels, or it does not fit.
     """
     stack = find_stages(model)
-    summed, seen = 0.0, 0
+    summed, right, seen = 0.0, 0.0, 0
     with evaluating(model):
         for batch in batches:
             x, labels = unpack(batch, stack.classes)
             if labels is None:
                 raise InputError("held-out batches must be (x, labels)")
             outputs = model(as_inputs(x, stack.weight)).float()
-            summed += float(sample_losses(loss, outputs, labels.to(outputs.device)).double().sum())
+            labels = labels.to(outputs.device)
+            summed += float(sample_losses(loss, outputs, labels).double().sum())
+            classes = not labels.is_floating_point()
+            right += int((outputs.argmax(1) == labels).sum()) if classes else float("nan")
             seen += len(x)
     if not seen:
         raise InputError("the data loader gave no batch; pass one with at least one sample")
-    return summed, seen
+    return HeldOut(summed, right, seen)

@@ -2,91 +2,28 @@
 
 import logging
 import warnings
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
-from jaxtyping import Float
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
-from residua.choices import Augment, Optimizer
+from residua.augment import disturb
+from residua.checkpoints import fingerprint, last_checkpoint, names_of, refuse_foreign
+from residua.choices import Optimizer
 from residua.data import DataSplits, loader
 from residua.errors import InputError, StoppedError
 from residua.progress import TrainingBar
 from residua.sources import Split
 from residua.stack import find_stages, like
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a network is trained: one learning-rate cycle, gradient norm clipped.
-
-    Attributes:
-        epochs: passes over the training split.
-        batch_size: samples per step.
-        lr: the cycle's highest learning rate.
-        optimizer: "adamw", or "sgd" with Nesterov momentum 0.9.
-        weight_decay: the optimizer's.
-        label_smoothing: share of the target spread over all classes.
-        input_dropout: share of the input dimensions set to 0 in every training step (Srivastava et
-            al. 2014); drawn by seed and step, so a resumed training draws the same.
-        input_noise: standard deviation of Gaussian noise added to the inputs in every training step,
-            drawn likewise.
-        augment: "none", or "crop-flip": every image of a training step is shifted by up to 4 pixels each
-            way, with zeros coming in, and flipped left to right with probability ½; drawn likewise.
-        clip: largest gradient norm.
-        seed: initial weights, batches and the splits of the data.
-        precision: Lightning's, such as "32-true", "bf16-mixed", "64-true".
-        accelerator: Lightning's, such as "cpu", "gpu", "auto".
-    """
-
-    epochs: int = 12
-    batch_size: int = 128
-    lr: float = 2e-3
-    optimizer: Optimizer = "adamw"
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.1
-    input_dropout: float = 0.0
-    input_noise: float = 0.0
-    augment: Augment = "none"
-    clip: float = 1.0
-    seed: int = 0
-    precision: str = "32-true"
-    accelerator: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise InputError(
-                f"epochs and batch_size must be at least 1, not {self.epochs} and {self.batch_size}"
-            )
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed must be 0…2³²−1, not {self.seed}")
-        if not 0 < self.lr < float("inf"):
-            raise InputError(f"lr must be a positive number, not {self.lr}")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise InputError(f"weight_decay must be 0 or more, not {self.weight_decay}")
-        if not self.clip > 0:
-            raise InputError(f"clip must be above 0, not {self.clip}")
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing must be in [0, 1), not {self.label_smoothing}")
-        if not 0 <= self.input_dropout < 1:
-            raise InputError(f"input_dropout must be in [0, 1), not {self.input_dropout}")
-        if self.optimizer not in get_args(Optimizer):
-            raise InputError(f"optimizer must be 'adamw' or 'sgd', not {self.optimizer!r}")
-        if self.augment not in get_args(Augment):
-            raise InputError(f"augment must be 'none' or 'crop-flip', not {self.augment!r}")
-        if not 0 <= self.input_noise < float("inf"):
-            raise InputError(f"input_noise must be 0 or more, not {self.input_noise}")
+from residua.train_config import TrainConfig
 
 
 class Classifier(L.LightningModule):
@@ -106,7 +43,7 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Return the loss of one batch."""
         x, y = batch
-        x = _disturb(x, self.config, (self.config.seed, self.global_step))
+        x = disturb(x, self.config, (self.config.seed, self.global_step))
         loss = self.loss(self(x).float(), x, y)
         self.log("train_loss", loss, on_epoch=True, on_step=False)
         return loss
@@ -181,48 +118,15 @@ class Distiller(Classifier):
         super().__init__(net, config)
         self.teacher = (teacher.eval(),)  # a tuple, so that it is neither trained nor saved
 
+    def on_fit_start(self) -> None:
+        """Bring the teacher to where the training is."""
+        self.teacher[0].to(self.device)
+
     def loss(self, logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean of the cross-entropies with labels and with the teacher's probabilities."""
         with torch.no_grad():
-            self.teacher[0].to(x.device)
             told = self.teacher[0](x).float().softmax(1)
         return (super().loss(logits, x, y) + nn.functional.cross_entropy(logits, told)) / 2
-
-
-def _disturb(x: Tensor, config: TrainConfig, key: tuple[int, int]) -> Tensor:
-    """Shift and flip images, set a share to 0, add noise; the draw depends on the key alone."""
-    if config.input_dropout == 0 and config.input_noise == 0 and config.augment == "none":
-        return x
-    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
-    generator = torch.Generator(x.device).manual_seed(seed)
-    if config.augment == "crop-flip":
-        x = _crop_flip(x, generator)
-    if config.input_dropout > 0:
-        share = 1 - config.input_dropout
-        x = x * torch.empty_like(x).bernoulli_(share, generator=generator) / share
-    if config.input_noise > 0:
-        x = x + config.input_noise * torch.empty_like(x).normal_(generator=generator)
-    return x
-
-
-def _crop_flip(
-    x: Float[Tensor, "batch *channels height width"], generator: torch.Generator, pixels: int = 4
-) -> Float[Tensor, "batch *channels height width"]:
-    """Shift each image by up to so many pixels each way and flip half of them."""
-    n, height, width = len(x), x.shape[-2], x.shape[-1]
-
-    def drawn(high: int) -> Tensor:
-        return torch.randint(high, (n, 1), generator=generator, device=x.device)
-
-    padded = nn.functional.pad(x, (pixels,) * 4)
-    rows = drawn(2 * pixels + 1) + torch.arange(height, device=x.device)
-    columns = drawn(2 * pixels + 1) + torch.arange(width, device=x.device)
-    columns = torch.where(drawn(2) == 1, columns.flip(1), columns)
-    sample = torch.arange(n, device=x.device)[:, None, None]
-    where = (rows[:, :, None], columns[:, None, :])
-    if x.ndim == 3:
-        return padded[sample, *where]
-    return padded.movedim(1, -1)[sample, *where].movedim(-1, 1)
 
 
 def fit(
@@ -248,13 +152,13 @@ def fit(
         StoppedError: a signal (Ctrl-C, SIGTERM) ended training early.
     """
     module = Classifier(net, config) if teacher is None else Distiller(net, config, teacher)
-    module.made_of |= {"data": _fingerprint(data), "callbacks": _names(callbacks)}
+    module.made_of |= {"data": fingerprint(data), "callbacks": names_of(callbacks)}
     last = folder / "checkpoints" / "last.ckpt"
     if last.exists():
-        _refuse_foreign(last, module.made_of)
+        refuse_foreign(last, module.made_of)
     trainer = make_trainer(
         config,
-        callbacks=[*callbacks, _last_checkpoint(folder), *([TrainingBar()] if progress else [])],
+        callbacks=[*callbacks, last_checkpoint(folder), *([TrainingBar()] if progress else [])],
         logger=CSVLogger(folder, name="logs"),
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -275,39 +179,6 @@ def fit(
             f"training was stopped after {trainer.current_epoch} of {config.epochs} epochs"
         )
     return module
-
-
-def _fingerprint(data: DataSplits) -> str:
-    """Return name, sizes and a checksum of the training and validation data."""
-    arrays = (data.train.x, data.train.y, data.val.x, data.val.y)
-    sums = [f"{zlib.crc32(a.contiguous().numpy().view(np.uint8).data):08x}" for a in arrays]
-    return f"{data.name}, {len(data.train)} + {len(data.val)} samples, checksum {'-'.join(sums)}"
-
-
-def _names(callbacks: tuple[Callback, ...]) -> str:
-    return ", ".join(c.state_key for c in callbacks)
-
-
-def _refuse_foreign(path: Path, made_of: dict[str, str]) -> None:
-    """Refuse a checkpoint that is damaged or of another training; nothing in it is executed."""
-    try:
-        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)["made_of"]
-    except Exception as error:  # what a damaged file raises depends on where it is damaged
-        raise InputError(
-            f"training cannot continue from {str(path)!r}: it is truncated, or not a checkpoint of "
-            f"residua ({type(error).__name__}); pass an intact run, or train anew into a new folder"
-        ) from error
-    for what, expected in made_of.items():
-        if found.get(what) != expected:
-            raise InputError(
-                f"training cannot continue from {str(path)!r}: it is of another {what} "
-                f"({_shown(found.get(what))}) than this run ({_shown(expected)}); put the run's own "
-                "checkpoint back, or train anew into a new folder"
-            )
-
-
-def _shown(text: str | None) -> str:
-    return " ".join((text or "none").split())[:200]
 
 
 def make_trainer(config: TrainConfig, **options: Any) -> L.Trainer:
@@ -336,15 +207,6 @@ def quiet_lightning() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-
-
-def _last_checkpoint(folder: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        folder / "checkpoints",
-        filename="last",
-        enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )
 
 
 @torch.no_grad()

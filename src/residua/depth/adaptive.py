@@ -8,7 +8,8 @@ import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
-from residua.depth.controller import AdaptiveConfig, Decision, DepthController
+from residua.depth.adaptive_config import AdaptiveConfig
+from residua.depth.controller import Decision, DepthController
 from residua.errors import InputError
 
 

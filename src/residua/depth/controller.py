@@ -1,97 +1,32 @@
 """Adaptive depth in training, whatever the loop: ask a rule, cut, watch the loss, undo."""
 
-import copy
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from residua.depth.adaptive_config import AdaptiveConfig
 from residua.depth.compensation import Compensation
-from residua.depth.criteria import check_threshold, criterion_named, errors_spent, plan_depth
+from residua.depth.criteria import plan_depth
 from residua.depth.curve import CurveFit, fit_curve
-from residua.depth.fitting import FitOptions, compensate
+from residua.depth.fit_job import FitOptions
+from residua.depth.fitting import compensate
 from residua.depth.least_squares import RIDGES
 from residua.depth.plan import DepthPlan
+from residua.depth.planners import errors_spent
 from residua.depth.similarity import similarity
-from residua.depth.surgery import apply, cut, layout
+from residua.depth.snapshot import put_back, snapshot, structure, take_structure
+from residua.depth.surgery import apply, check_cut, cut, layout
 from residua.distributed import agreed, gathered, total
 from residua.errors import InputError
 from residua.stack import find_stack, find_stages
 from residua.statistics import accumulate
-from residua.store import NetConfig, describe, restructure
-from residua.streaming import Loss, cross_entropy, held_out_loss
+from residua.streaming import first, held_out_figures
 
 log = logging.getLogger(__name__)
-
-# Shares of the training between which a rule is asked. The paper asks after every epoch. A depth curve
-# means nothing before the network has learnt; longer steps change nothing when they are taken early, and
-# what goes early costs no time.
-WINDOWS = {"paper": (0.0, 1.0), "depth-curve": (0.25, 0.8), "spans": (0.1, 0.2)}
-
-
-@dataclass(frozen=True)
-class AdaptiveConfig:
-    """Which layers go while a network trains, and when.
-
-    Attributes:
-        criterion: "spans" (default): the fewest layers that, with longer steps, lose no more than
-            `tolerance`; "depth-curve": the fewest whose head, refitted in closed form, is within one
-            standard error of the best, one in all; or "paper", unchanged.
-        threshold: of "paper"; default 0.01.
-        tolerance: the share by which the held-out loss may rise through a removal and one epoch of
-            training after it; beyond that the removal is undone. Default 0.05 for "spans"; for the
-            others none, so that what they remove stays removed.
-        keep: fewest layers that may stay. Default 1.
-        window: shares of the training between which the rule is asked; default (0, 1) for "paper",
-            (0.25, 0.8) for "depth-curve" and (0.1, 0.2) for "spans", of short trainings after the first
-            epoch.
-        fit_samples: how many training samples the rule's fits use. Default 8192.
-        loss: (outputs, targets) → the loss of each held-out sample; default cross-entropy, in nats.
-
-    Raises:
-        InputError: unknown criterion, a threshold or tolerance below 0, a window outside [0, 1], keep
-            or fit_samples below 1.
-    """
-
-    criterion: str = "spans"
-    threshold: float = 0.01
-    tolerance: float | None = None
-    keep: int = 1
-    window: tuple[float, float] | None = None
-    fit_samples: int = 8192
-    loss: Loss = cross_entropy
-
-    def __post_init__(self) -> None:
-        criterion_named(self.criterion)
-        if self.criterion not in WINDOWS:
-            raise InputError(
-                f"the criterion {self.criterion!r} is for trained networks; in training pass one of "
-                f"{', '.join(WINDOWS)}"
-            )
-        check_threshold(self.threshold)
-        if self.tolerance is not None and not self.tolerance >= 0:
-            raise InputError(f"tolerance must be 0 or more, not {self.tolerance}")
-        if self.keep < 1:
-            raise InputError(f"keep must be at least 1, not {self.keep}: a network needs a layer")
-        if self.fit_samples < 1:
-            raise InputError(f"fit_samples must be at least 1, not {self.fit_samples}")
-        if len(self.asked) != 2 or not 0 <= self.asked[0] <= self.asked[1] <= 1:
-            raise InputError(f"window must be two ascending shares in [0, 1], not {self.window}")
-
-    @property
-    def asked(self) -> tuple[float, float]:
-        """The window, given or by default."""
-        return WINDOWS[self.criterion] if self.window is None else self.window
-
-    @property
-    def guard(self) -> float | None:
-        """The tolerance that removals are held to, given or by default."""
-        usual = 0.05 if self.criterion == "spans" else None
-        return usual if self.tolerance is None else self.tolerance
 
 
 @dataclass(frozen=True)
@@ -148,7 +83,6 @@ class DepthController:
         self.before: dict[str, Any] | None = None  # all that undoing the last removal needs
         self._put_back: list[Callable[[], None]] = []  # the layers themselves, compiled or not
         self.stopped = False  # a removal was undone: no other is tried
-        self.depth = find_stages(model).depth
         own = set(model.parameters())
         for optimizer in self.optimizers:
             if not all(p in own for group in optimizer.param_groups for p in group["params"]):
@@ -156,6 +90,11 @@ class DepthController:
                     f"the {type(optimizer).__name__} trains parameters that are not the model's; pass "
                     "the module that holds all of them"
                 )
+
+    @property
+    def depth(self) -> int:
+        """How many residual layers the model has now."""
+        return find_stages(self.model).depth
 
     def asks(self, epoch: int, epochs: int) -> bool:
         """Return whether the rule is asked after an epoch (from 1)."""
@@ -194,10 +133,14 @@ class DepthController:
                 return undone
         if self.stopped or not self.asks(epoch, epochs):
             return None
-        fit = self._kept(train_batches)
-        plan, compensation = agreed(self._plan(fit, held_out_batches))
+        fit = first(train_batches, self.config.fit_samples)
+        if not fit:
+            raise InputError("the training loader gave no batch; pass one with at least one sample")
+        guarded = self.config.guard is not None
+        loss = self._loss(self.model, held_out_batches) if guarded else float("nan")
+        plan, compensation = agreed(self._plan(fit, held_out_batches, loss))
         if plan.removed:
-            self._apply(plan, compensation, held_out_batches)
+            self._apply(plan, compensation, loss)
         decision = Decision(
             epoch, plan.depth, len(plan.keep), plan.criterion, plan.reason, plan.scores
         )
@@ -205,23 +148,11 @@ class DepthController:
 
     def _note(self, decision: Decision) -> Decision:
         self.decisions.append(decision)
-        self.depth = decision.depth_after
         log.info("epoch %d: %s", decision.epoch, decision.reason)
         return decision
 
-    def _kept(self, batches: Iterable[Any]) -> list[Any]:
-        kept, seen = [], 0
-        for batch in batches:
-            kept.append(batch)
-            seen += len(batch[0] if isinstance(batch, tuple | list) else batch)
-            if seen >= self.config.fit_samples:
-                break
-        if not kept:
-            raise InputError("the training loader gave no batch; pass one with at least one sample")
-        return kept
-
     def _plan(
-        self, fit: list[Any], held_out: Iterable[Any]
+        self, fit: list[Any], held_out: Iterable[Any], loss: float
     ) -> tuple[DepthPlan, Compensation | None]:
         config = self.config
         if config.criterion == "paper":
@@ -229,7 +160,7 @@ class DepthController:
             return plan_depth(statistics, "paper", threshold=config.threshold), None
         if config.criterion == "depth-curve":
             return self._plan_by_curve(fit, held_out)
-        return self._plan_by_spans(fit, held_out)
+        return self._plan_by_spans(fit, held_out, loss)
 
     def _plan_by_curve(
         self, fit: list[Any], held_out: Iterable[Any]
@@ -244,22 +175,24 @@ class DepthController:
         return plan, curve.compensation(len(plan.keep)) if plan.removed else None
 
     def _plan_by_spans(
-        self, fit: list[Any], held_out: Iterable[Any]
+        self, fit: list[Any], held_out: Iterable[Any], before: float
     ) -> tuple[DepthPlan, Compensation | None]:
-        """Return the fewest layers whose loss is within the tolerance, found by halving."""
+        """Return the fewest layers whose loss is within the tolerance, found by halving.
+
+        All that decides is merged, so every process comes to the same.
+        """
+        assert self.config.guard is not None  # of this rule there always is one
         found = total(gathered(similarity(self.model, fit)))
         T = len(found.names)
-        before = self._loss(self.model, held_out)
-        bound = before * (1 + (self.config.guard or 0.0))
+        bound = before * (1 + self.config.guard)
         options = FitOptions(merge=gathered)
         best: tuple[DepthPlan, Compensation | None] = (plan_depth(found, "spans", keep=T), None)
         loss = before
         few, enough = max(self.config.keep, len(found.products)) - 1, T
         while enough - few > 1:
             keep = (few + enough) // 2
-            plan = agreed(plan_depth(found, "spans", keep=keep))
+            plan = plan_depth(found, "spans", keep=keep)
             fitted = compensate(self.model, plan, fit, held_out, kind="steps", options=options)
-            fitted = agreed(fitted)
             reached = self._loss(apply(plan, self.model, compensation=fitted), held_out)
             if reached <= bound:
                 enough, best, loss = keep, (plan, fitted), reached
@@ -269,20 +202,21 @@ class DepthController:
         return replace(best[0], reason=f"{said}; {best[0].reason}"), best[1]
 
     def _loss(self, model: nn.Module, held_out: Iterable[Any]) -> float:
-        parts = gathered(held_out_loss(model, held_out, self.config.loss))
-        return sum(p[0] for p in parts) / sum(p[1] for p in parts)
+        parts = gathered(held_out_figures(model, held_out, self.config.loss))
+        return sum(p.loss for p in parts) / sum(p.samples for p in parts)
 
-    def _apply(
-        self, plan: DepthPlan, compensation: Compensation | None, held_out: Iterable[Any]
-    ) -> None:
+    def _apply(self, plan: DepthPlan, compensation: Compensation | None, loss: float) -> None:
+        """Cut model and averages, all or none."""
+        named = [replace(plan, names=find_stages(average).names) for average in self.averages]
+        for average, own in zip(self.averages, named, strict=True):
+            check_cut(average, own, compensation)
         kept = None
         if self.config.guard is not None:
-            kept = self._snapshot(self._loss(self.model, held_out))
+            kept = {"loss": loss, **snapshot(self.model, self.averages, self.optimizers)}
             self._put_back = [layout(module) for module in (self.model, *self.averages)]
         cut(self.model, plan, compensation=compensation, optimizers=self.optimizers)
-        for average in self.averages:
-            named = replace(plan, names=find_stages(average).names)
-            cut(average, named, compensation=compensation)
+        for average, own in zip(self.averages, named, strict=True):
+            cut(average, own, compensation=compensation)
         self.before = kept
 
     def _judge(self, epoch: int, held_out: Iterable[Any]) -> Decision | None:
@@ -295,57 +229,22 @@ class DepthController:
             self.before, self._put_back = None, []
             return None
         depth = self.depth
-        self._restore(self.before)
-        self.before, self.stopped = None, True
-        T = find_stages(self.model).depth
+        for put_layers_back in self._put_back:  # after a resume there are none, and others are made
+            put_layers_back()
+        put_back(self.before, self.model, self.averages, self.optimizers)
+        self.before, self._put_back, self.stopped = None, [], True
+        T = self.depth
         said = (
             f"the removal is undone: held-out loss {now:.4f} an epoch after it, {before:.4f} before, at "
             f"most {allowed:.4f} allowed"
         )
         return self._note(Decision(epoch, depth, T, self.config.criterion, said, (None,) * T))
 
-    def _snapshot(self, loss: float) -> dict[str, Any]:
-        """Return copies of all that a removal changes, as plain values and tensors."""
-        names: dict[torch.Tensor, str] = {p: n for n, p in self.model.named_parameters()}
-        groups, states = [], []
-        for optimizer in self.optimizers:
-            groups.append([[names[p] for p in g["params"]] for g in optimizer.param_groups])
-            states.append(
-                {names[p]: copy.deepcopy(s) for p, s in optimizer.state.items() if p in names}
-            )
-        return {
-            "loss": loss,
-            "structure": _structure(self.model),
-            "model": _copied(self.model),
-            "averages": [_copied(average) for average in self.averages],
-            "groups": groups,
-            "states": states,
-        }
-
-    def _restore(self, before: dict[str, Any]) -> None:
-        for put_back in self._put_back:
-            put_back()
-        for module in (self.model, *self.averages):
-            take_structure(module, before["structure"])  # after a resume the layers are new ones
-        self._put_back = []
-        self.model.load_state_dict(before["model"])
-        for average, state in zip(self.averages, before["averages"], strict=True):
-            average.load_state_dict(state)
-        named = dict(self.model.named_parameters())
-        for optimizer, groups, state in zip(
-            self.optimizers, before["groups"], before["states"], strict=True
-        ):
-            optimizer.state.clear()
-            for group, names in zip(optimizer.param_groups, groups, strict=True):
-                group["params"] = [named[name] for name in names]
-            for name, values in state.items():
-                optimizer.state[named[name]] = copy.deepcopy(values)
-
     def state_dict(self) -> dict[str, Any]:
         """Return structure and decisions so far, and what undoing needs, as plain values and tensors."""
         decisions = [asdict(d) | {"scores": list(d.scores)} for d in self.decisions]
         return {
-            "structure": _structure(self.model),
+            "structure": structure(self.model),
             "decisions": decisions,
             "spent": self.spent,
             "stopped": self.stopped,
@@ -369,20 +268,3 @@ class DepthController:
         """Give model and averages the layers of a checkpoint, where they have others."""
         for module in (self.model, *self.averages):
             take_structure(module, state["structure"])
-        self.depth = find_stages(self.model).depth
-
-
-def _structure(model: nn.Module) -> dict[str, Any]:
-    return asdict(describe(find_stages(model).net))
-
-
-def take_structure(model: nn.Module, structure: dict[str, Any]) -> None:
-    """Give a model the layers that were described, where it has others."""
-    net = find_stages(model).net
-    wanted = NetConfig(**structure)
-    if describe(net) != wanted:
-        restructure(net, wanted)
-
-
-def _copied(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: v.detach().clone() for name, v in module.state_dict().items()}

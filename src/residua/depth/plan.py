@@ -136,6 +136,11 @@ def _calls(names: Sequence[str], t: int) -> list[int]:
     return [u for u, name in enumerate(names, 1) if name.partition(", call ")[0] == module]
 
 
+def share_weights(names: Sequence[str]) -> bool:
+    """Return whether some layers are calls of one module."""
+    return any(len(_calls(names, t)) > 1 for t in range(1, len(names) + 1))
+
+
 def may_go(names: Sequence[str], keep: Sequence[int]) -> list[int]:
     """Return which of the layers that stay could go next: of those that share a module, the last."""
     last = {_calls(names, t)[0]: t for t in keep}  # a later one takes the place of an earlier

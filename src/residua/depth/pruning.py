@@ -11,17 +11,18 @@ from torch import nn
 from residua.depth.compensation import Compensation, kind_named
 from residua.depth.criteria import criterion_named, plan_depth
 from residua.depth.curve import DepthCurve, depth_curve
-from residua.depth.fitting import FitOptions, compensate
+from residua.depth.fit_job import FitOptions
+from residua.depth.fitting import compensate
 from residua.depth.latency import latencies
 from residua.depth.oracle import Oracle, oracle
-from residua.depth.plan import DepthPlan, check_keep
+from residua.depth.plan import DepthPlan, check_keep, share_weights
 from residua.depth.similarity import Similarity, similarity
 from residua.depth.surgery import Model, apply
 from residua.errors import InputError
 from residua.nets import ResNet
 from residua.stack import find_stages
 from residua.statistics import Statistics, accumulate
-from residua.streaming import Loss, as_inputs, class_labels, cross_entropy, held_out_loss, unpack
+from residua.streaming import Loss, as_inputs, cross_entropy, first, held_out_figures, unpack
 
 SAMPLES = 8192  # of the training data, for a rule's evidence
 ORACLE_SAMPLES = 2048  # an oracle runs the network once for each layer, or more often
@@ -135,6 +136,8 @@ def prune(
     found = evidence(model, config.criterion, fit_batches, held_out_batches)
     x = _a_batch(held_out_batches, stack.classes, stack.weight)
     before = measure(model, held_out_batches, config.loss, seconds=latencies([model], x)[0])
+    if config.max_drop_points is not None and before.accuracy != before.accuracy:
+        raise InputError("max_drop_points needs the class of each sample; pass max_loss_increase")
     tried: dict[int, tuple[Model, DepthPlan, Compensation | None, Measured]] = {}
     rounds = 1 if config.keep is not None else max(1, (stack.depth - 1).bit_length())
 
@@ -146,7 +149,7 @@ def prune(
             fitted = compensate(
                 model, plan, fit_batches, held_out_batches, kind=kind, options=options
             )
-        small = apply(plan, model, compensation=fitted) if plan.removed else apply(plan, model)
+        small = apply(plan, model, compensation=fitted)
         seconds = latencies([model, small], x)
         # Relative to the uncut model in the same rounds: a machine's speed drifts.
         relative = before.seconds * seconds[1] / seconds[0]
@@ -167,7 +170,7 @@ def prune(
 
 
 def usual_compensation(model: nn.Module) -> str:
-    """Return what makes up best for removed layers of a model, as far as docs/evidence.md tells."""
+    """Return the compensation that is used where none is named."""
     net = find_stages(model).net
     if net.shared:
         return "steps+weighted" if isinstance(net, ResNet) else "mean+affine"
@@ -197,33 +200,13 @@ def evidence(
     return stack.names
 
 
-def first(batches: Iterable[Any], samples: int) -> list[Any]:
-    """Return the first batches, up to so many samples."""
-    kept, seen = [], 0
-    for batch in batches:
-        kept.append(batch)
-        seen += len(batch[0] if isinstance(batch, tuple | list) else batch)
-        if seen >= samples:
-            break
-    return kept
-
-
-@torch.no_grad()
 def measure(
     model: nn.Module, batches: Iterable[Any], loss: Loss = cross_entropy, *, seconds: float = 0.0
 ) -> Measured:
     """Return layers, mean loss and accuracy of a model on batches (x, labels)."""
-    stack = find_stages(model)
-    summed, seen = held_out_loss(model, batches, loss)
-    right = 0
-    was_training = model.training
-    model.eval()
-    for batch in batches:
-        x, labels = unpack(batch, stack.classes)
-        y = class_labels(labels, "accuracy")
-        right += int((model(as_inputs(x, stack.weight)).argmax(1).cpu() == y.cpu()).sum())
-    model.train(was_training)
-    return Measured(stack.depth, summed / seen, right / seen, seconds)
+    found = held_out_figures(model, batches, loss)
+    accuracy = found.right / found.samples
+    return Measured(find_stages(model).depth, found.loss / found.samples, accuracy, seconds)
 
 
 def _a_batch(batches: Iterable[Any], classes: int, weight: torch.Tensor) -> torch.Tensor:
@@ -237,8 +220,7 @@ def _refuse_unmoved(
 ) -> None:
     """Refuse an aim whose measure is the same with one layer as with all."""
     names = find_stages(model).names
-    shared = any(", call " in name for name in names)
-    keep = (1,) if shared else (len(names),)
+    keep = (1,) if share_weights(names) else (len(names),)
     lone = DepthPlan(names, keep, "a single layer", (None,) * len(names), "")
     after = measure(apply(lone, model), held_out, config.loss)
     if config.speedup is None and len(names) > 1 and after.loss == before.loss:

@@ -53,15 +53,11 @@ def cut(
             not fit, layers in the middle would go though weights are shared, or a parameter group would
             be left empty. The model is then unchanged.
     """
+    check_cut(model, plan, compensation)
     stack = find_stages(model)
     optimizers = list(optimizers)
-    check_plan(stack, plan)
     gone = _gone(stack, plan)
     _check_groups(plan, gone, optimizers)
-    if plan.refit_head and compensation is None:
-        raise InputError("the plan refits the head; pass the compensation fitted for this plan")
-    if compensation is not None:
-        _check_fit(stack.net, plan, compensation)
     net = stack.net
     net.keep_layers(plan.keep)
     fresh = set() if compensation is None else _fold(net, compensation, optimizers)
@@ -94,6 +90,16 @@ def _forget(optimizer: Optimizer, parameter: nn.Parameter) -> None:
             value.zero_()
     else:
         optimizer.state.pop(parameter, None)
+
+
+def check_cut(model: nn.Module, plan: DepthPlan, compensation: Compensation | None) -> None:
+    """Raise InputError unless plan and compensation are for this model."""
+    stack = find_stages(model)
+    check_plan(stack, plan)
+    if plan.refit_head and plan.removed and compensation is None:
+        raise InputError("the plan refits the head; pass the compensation fitted for this plan")
+    if compensation is not None:
+        _check_fit(stack.net, plan, compensation)
 
 
 def check_plan(stack: ResidualStack, plan: DepthPlan) -> None:

@@ -6,7 +6,6 @@ validation loss after two epochs, and every training has its cycle.
 """
 
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from residua.depth.pruning import evidence, measure
 from residua.depth.surgery import apply
 from residua.provenance import machine, versions
 from residua.pruned import Healing
-from residua.studies.jobs import WORK, repeat
-from residua.training import TrainConfig, evaluate, fit
+from residua.studies.jobs import WORK, repeat, results
+from residua.train_config import TrainConfig
+from residua.training import evaluate, fit
 
 EPOCHS, HEAL, KEEP = 10, 1, 5
 KINDS = ("none", "affine", "readers", "readers+affine", "steps+weighted", "readers+weighted")
@@ -114,8 +114,7 @@ def cut(seed: int, folder: Path) -> dict[str, Any]:
 def scratch(seed: int, folder: Path) -> dict[str, Any]:
     """Train a network of the cut one's shape from scratch for as many epochs in total."""
     data = load_data("cifar10", seed=seed)
-    net = trained(data, seed, EPOCHS, WORK / "cifar10" / f"uncut-{seed}")
-    blocks = apply(planned(net, data)[0], net).blocks
+    blocks = tuple(results("cifar10")["cut"][seed]["blocks"])
     small = trained(data, seed, EPOCHS + HEAL, folder, blocks)
     return summary(small, data, seed, {"epochs": EPOCHS + HEAL, "blocks": list(blocks)})
 
@@ -137,4 +136,4 @@ def summary(net: ConvResNet, data: DataSplits, seed: int, more: dict[str, Any]) 
 
 if __name__ == "__main__":
     jobs = {"uncut": uncut, "cut": cut, "scratch": scratch}
-    repeat("cifar10", {name: partial(job) for name, job in jobs.items()}, range(1))
+    repeat("cifar10", jobs, range(1))

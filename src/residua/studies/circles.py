@@ -20,7 +20,8 @@ from residua.depth.adaptive import AdaptiveDepth
 from residua.nets import ResNet
 from residua.provenance import machine, versions
 from residua.studies.jobs import repeat
-from residua.training import TrainConfig, evaluate, fit, mean_loss
+from residua.train_config import TrainConfig
+from residua.training import evaluate, fit, mean_loss
 
 STARTS = 10
 FITTED = 0.002

@@ -2,7 +2,7 @@
 
 from residua.runs import RunConfig
 from residua.studies.jobs import repeat, training
-from residua.training import TrainConfig
+from residua.train_config import TrainConfig
 
 CONFIGS = {
     rule: RunConfig(

@@ -19,7 +19,8 @@ from residua.folder import read_json, write_json
 from residua.nets import MLP, ResNet
 from residua.sources import Split
 from residua.store import NetConfig, Network, build, load, save
-from residua.training import TrainConfig, evaluate, fit, mean_loss
+from residua.train_config import TrainConfig
+from residua.training import evaluate, fit, mean_loss
 
 NETS: tuple[Net, ...] = ("resnet", "mlp")
 SEARCH_SEED = 1000

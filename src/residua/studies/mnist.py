@@ -3,7 +3,7 @@
 from residua.choices import Weights
 from residua.runs import RunConfig
 from residua.studies.jobs import repeat, training
-from residua.training import TrainConfig
+from residua.train_config import TrainConfig
 
 # Variable weights have 15 times the parameters, so a step costs more: larger batches, fewer epochs.
 _TRAIN: dict[Weights, TrainConfig] = {

@@ -36,11 +36,9 @@ def layer_jacobian(
     stack: ResidualStack, t: int, x: Float[Tensor, "sample unit"]
 ) -> Float[Tensor, "sample unit unit"]:
     """Return ∂x_t/∂x_{t−1} at the states x = x_{t−1}."""
-    block = stack.blocks[t - 1]
 
     def one(x: Tensor) -> Tensor:
-        after: Tensor = block(x[None].clone())[0]  # a block may work in place
-        return after
+        return stack.run(t, x[None].clone())[0]  # a block may work in place
 
     J: Tensor = torch.func.vmap(torch.func.jacfwd(one))(x)
     return J

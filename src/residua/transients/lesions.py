@@ -111,9 +111,7 @@ def swaps(
         stack.check_layer(u)
         other = {t: u, u: t}
         # forward() alone, so that the hooks do not count it as a layer.
-        return lambda s, before, after: (
-            stack.blocks[other[s] - 1].forward(before.clone()) if s in other else after
-        )
+        return lambda s, before, after: stack.run(other[s], before.clone()) if s in other else after
 
     return _changed(stack, batches, {f"{t} and {u}": swapped(t, u) for t, u in where}, loss)
 

@@ -1,0 +1,72 @@
+"""What every fit of a compensation has in hand: the uncut network, the cut one, batches."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from residua.depth.plan import DepthPlan
+from residua.distributed import Merge, alone, total
+from residua.errors import InputError
+from residua.stack import ResidualStack
+from residua.streaming import Loss, as_inputs, cross_entropy, unpack
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a compensation is fitted.
+
+    Attributes:
+        ridges: candidates, relative to the mean variance of a unit.
+        loss: (outputs, targets) → the loss of each sample, which chooses the ridge; default
+            cross-entropy, in nats.
+        merge: what brings sums of several processes together; default one process alone.
+    """
+
+    ridges: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+    loss: Loss = cross_entropy
+    merge: Merge[Any] = alone
+
+    def __post_init__(self) -> None:
+        if not len(self.ridges) or not min(self.ridges) > 0:
+            raise InputError(f"ridges must be positive numbers, at least one, not {self.ridges}")
+
+
+class Job(NamedTuple):
+    """The uncut and the cut stack, the plan, and what is fitted on."""
+
+    whole: ResidualStack
+    small: ResidualStack
+    plan: DepthPlan
+    batches: Iterable[Any]
+    options: FitOptions
+
+    def total(self, value: Any) -> Any:
+        """Return the sum of a value over processes."""
+        return total(self.options.merge(value))
+
+    def inputs(self, samples: int | None = None) -> Iterator[Tensor]:
+        """Yield the inputs of the batches, up to so many samples."""
+        seen = 0
+        for batch in self.batches:
+            x, _ = unpack(batch, self.whole.classes)
+            if not len(x):
+                continue
+            yield as_inputs(x, self.whole.weight)
+            seen += len(x)
+            if samples is not None and seen >= samples:
+                return
+        if not seen:
+            raise InputError("the data loader gave no batch; pass one with at least one sample")
+
+
+def read(linear: nn.Linear, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a linear map reads and gives in a pass."""
+    found: list[Tensor] = []
+    handle = linear.register_forward_hook(lambda _, inputs, out: found.extend((inputs[0], out)))
+    try:
+        model(x)
+    finally:
+        handle.remove()
+    return found[0], found[1]
