@@ -83,6 +83,7 @@ class DepthController:
         self.before: dict[str, Any] | None = None  # all that undoing the last removal needs
         self._put_back: list[Callable[[], None]] = []  # the layers themselves, compiled or not
         self.stopped = False  # a removal was undone: no other is tried
+        find_stages(model)  # a model without residual layers is refused now, not after an epoch
         own = set(model.parameters())
         for optimizer in self.optimizers:
             if not all(p in own for group in optimizer.param_groups for p in group["params"]):
