@@ -109,12 +109,6 @@ class _Dense(nn.Module):
             self.blocks = nn.ModuleList(self.blocks[t - 1] for t in keep)
         self.steps = tuple(self.steps[t - 1] for t in keep)
 
-    def scale_layer(self, t: int, factor: float) -> None:
-        """Multiply what layer t = 1…T adds, in place."""
-        steps = list(self.steps)
-        steps[t - 1] *= factor
-        self.steps = tuple(steps)
-
     @torch.no_grad()
     def add_constant(self, stage: str, t: int, m: Float[Tensor, "units"]) -> None:
         """Add m to the state after t layers, in place, folded into what reads it from there on.
@@ -225,6 +219,12 @@ class ResNet(_Dense):
             )
         return self.steps[0]
 
+    def scale_layer(self, t: int, factor: float) -> None:
+        """Multiply what layer t = 1…T adds, in place."""
+        steps = list(self.steps)
+        steps[t - 1] *= factor
+        self.steps = tuple(steps)
+
     def read_residual(self) -> None:
         """Let the head read the last residual too, with weights L of 0 to begin with."""
         weight = self.head.weight
@@ -255,6 +255,17 @@ class MLP(_Dense):
         lift: Lift = "pad",
     ):
         super().__init__((inputs, width, classes), depth, weights, activation, lift, False)
+
+    def scale_layer(self, t: int, factor: float) -> None:
+        """Refuse: without a skip a layer adds nothing.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "the layers of an MLP have no skip, so none can take a longer step; pass the compensation "
+            "'readers' (variable weights), 'affine' or 'none'"
+        )
 
 
 def check_shape(classes: int, weights: str) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -223,12 +224,36 @@ def first(batches: Iterable[Any], samples: int) -> list[Any]:
     return kept
 
 
-class HeldOut(NamedTuple):
-    """Summed loss, number of samples classified right (NaN where targets are no classes), of all."""
+@dataclass(frozen=True)
+class HeldOut:
+    """Sums over held-out samples; those of several processes add up.
 
-    loss: float
+    Attributes:
+        losses: sum of the samples' losses.
+        right: number of samples classified right; NaN where targets are no classes.
+        samples: number of samples.
+    """
+
+    losses: float
     right: float
     samples: int
+
+    def __add__(self, other: "HeldOut") -> "HeldOut":
+        return HeldOut(
+            self.losses + other.losses,
+            self.right + other.right,
+            self.samples + other.samples,
+        )
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of a sample."""
+        return self.losses / self.samples
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples classified right."""
+        return self.right / self.samples
 
 
 @torch.no_grad()
@@ -243,7 +268,7 @@ def held_out_figures(
         InputError: there is no batch, one has no labels, or it does not fit.
     """
     stack = find_stages(model)
-    summed, right, seen = 0.0, 0.0, 0
+    found = HeldOut(0.0, 0.0, 0)
     with evaluating(model):
         for batch in batches:
             x, labels = unpack(batch, stack.classes)
@@ -251,10 +276,10 @@ def held_out_figures(
                 raise InputError("held-out batches must be (x, labels)")
             outputs = model(as_inputs(x, stack.weight)).float()
             labels = labels.to(outputs.device)
-            summed += float(sample_losses(loss, outputs, labels).double().sum())
+            lost = float(sample_losses(loss, outputs, labels).double().sum())
             classes = not labels.is_floating_point()
-            right += int((outputs.argmax(1) == labels).sum()) if classes else float("nan")
-            seen += len(x)
-    if not seen:
+            right = float((outputs.argmax(1) == labels).sum()) if classes else float("nan")
+            found += HeldOut(lost, right, len(x))
+    if not found.samples:
         raise InputError("the data loader gave no batch; pass one with at least one sample")
-    return HeldOut(summed, right, seen)
+    return found

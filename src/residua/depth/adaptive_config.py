@@ -23,8 +23,11 @@ class AdaptiveConfig:
             standard error of the best, one in all; or "paper", unchanged.
         threshold: of "paper"; default 0.01.
         tolerance: the share by which the held-out loss may rise through a removal and one epoch of
-            training after it; beyond that the removal is undone. Default 0.05 for "spans"; for the
-            others none, so that what they remove stays removed.
+            training after it, unless by no more than `negligible`; beyond that the removal is undone.
+            Default 0.05 for "spans"; for the others none, so that what they remove stays removed.
+        negligible: a rise of the held-out loss by no more than this never counts, in the loss's units.
+            Default 0.01 nats for cross-entropy, which is close to 0 where a task is solved, so that a
+            share of it says nothing; 0 for other losses.
         keep: fewest layers that may stay. Default 1.
         window: shares of the training between which the rule is asked; default (0, 1) for "paper",
             (0.25, 0.8) for "depth-curve" and (0.1, 0.2) for "spans", of short trainings after the first
@@ -33,13 +36,14 @@ class AdaptiveConfig:
         loss: (outputs, targets) → the loss of each held-out sample; default cross-entropy, in nats.
 
     Raises:
-        InputError: unknown criterion, a threshold or tolerance below 0, a window outside [0, 1], keep
-            or fit_samples below 1.
+        InputError: unknown criterion, a threshold, tolerance or negligible below 0, a window outside
+            [0, 1], keep or fit_samples below 1.
     """
 
     criterion: str = "spans"
     threshold: float = 0.01
     tolerance: float | None = None
+    negligible: float | None = None
     keep: int = 1
     window: tuple[float, float] | None = None
     fit_samples: int = 8192
@@ -55,6 +59,8 @@ class AdaptiveConfig:
         check_threshold(self.threshold)
         if self.tolerance is not None and not self.tolerance >= 0:
             raise InputError(f"tolerance must be 0 or more, not {self.tolerance}")
+        if self.negligible is not None and not self.negligible >= 0:
+            raise InputError(f"negligible must be 0 or more, not {self.negligible}")
         if self.keep < 1:
             raise InputError(f"keep must be at least 1, not {self.keep}: a network needs a layer")
         if self.fit_samples < 1:
@@ -72,3 +78,9 @@ class AdaptiveConfig:
         """The tolerance that removals are held to, given or by default."""
         usual = 0.05 if self.criterion == "spans" else None
         return usual if self.tolerance is None else self.tolerance
+
+    @property
+    def ignored(self) -> float:
+        """The rise of the held-out loss that never counts, given or by default."""
+        usual = 0.01 if self.loss is cross_entropy else 0.0
+        return usual if self.negligible is None else self.negligible

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
+from residua.convnet import ConvResNet
 from residua.depth.compensation import Body
-from residua.depth.fit_job import Job, read
+from residua.depth.fit_job import Job
 from residua.depth.least_squares import LeastSquares
 from residua.errors import InputError
-from residua.nets import ResNet
-from residua.stack import ResidualStack
+from residua.nets import MLP, ResNet
+from residua.stack import Net, ResidualStack
 from residua.streaming import refusing_too_large
 
 STEP_SAMPLES = 2048  # a step size is one number
@@ -20,6 +21,14 @@ READER_RIDGE = 1e-4
 
 def nothing(job: Job) -> None:
     """Leave the layers that stay as they are."""
+
+
+def usual_body(net: Net) -> Body:
+    """Return the compensation of the layers that is used where none is named."""
+    if not net.shared:
+        return "readers"
+    usual: dict[type, Body] = {ResNet: "steps", ConvResNet: "mean", MLP: "none"}
+    return usual[type(net)]
 
 
 def mean(job: Job) -> None:
@@ -77,30 +86,30 @@ def _fit_step(job: Job, i: int, last: int) -> None:
 def readers(job: Job) -> None:
     """Fit steps, and what every layer makes of the cut network's states."""
     net = job.small.net
-    if isinstance(net, ResNet):
-        if net.shared:
-            raise InputError(
-                "the compensation 'readers' fits every layer for itself, and these share their weights; "
-                "pass 'steps'"
-            )
-        for i, (first, last) in enumerate(job.plan.spans(job.whole.stages), 1):
-            if first > i or job.plan.keep[i - 1] > i:
-                _fit_reader(job, net, i)
-            if last > i:
-                _fit_step(job, i, last)
+    if isinstance(net, ConvResNet):
+        steps(job)
+        update_bn(job.inputs(), job.small.model)
         return
-    steps(job)
-    update_bn(job.inputs(), job.small.model)
+    if net.shared:
+        raise InputError(
+            "the compensation 'readers' fits every layer for itself, and these share their weights; "
+            "pass 'steps', or 'affine' for an MLP"
+        )
+    for i, (first, last) in enumerate(job.plan.spans(job.whole.stages), 1):
+        if first > i or job.plan.keep[i - 1] > i:
+            _fit_reader(job, net, i)
+        if last > i and isinstance(net, ResNet):
+            _fit_step(job, i, last)
 
 
-def _fit_reader(job: Job, net: ResNet, i: int) -> None:
-    whole = job.whole.net
-    assert isinstance(whole, ResNet)
-    old, new = whole.block(job.plan.keep[i - 1] - 1).linear, net.block(i - 1).linear
+def _fit_reader(job: Job, net: ResNet | MLP, i: int) -> None:
+    t = job.plan.keep[i - 1]
+    assert not isinstance(job.whole.net, ConvResNet)
+    old, new = job.whole.net.block(t - 1).linear, net.block(i - 1).linear
     fit = None
     for x in job.inputs(READER_SAMPLES):
-        z = read(old, job.whole.model, x)[1]
-        state = read(new, job.small.model, x)[0]
+        z = old(_around(job.whole, t, x)[0])
+        state = _around(job.small, i, x)[0]
         fit = fit or LeastSquares(state, z)
         fit.add(state, z)
     assert fit is not None

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from residua.depth.adaptive_config import AdaptiveConfig
+from residua.depth.body_fits import usual_body
 from residua.depth.compensation import Compensation
 from residua.depth.criteria import plan_depth
 from residua.depth.curve import CurveFit, fit_curve
@@ -24,7 +25,7 @@ from residua.distributed import agreed, gathered, total
 from residua.errors import InputError
 from residua.stack import find_stack, find_stages
 from residua.statistics import accumulate
-from residua.streaming import first, held_out_figures
+from residua.streaming import HeldOut, first, held_out_figures
 
 log = logging.getLogger(__name__)
 
@@ -138,10 +139,10 @@ class DepthController:
         if not fit:
             raise InputError("the training loader gave no batch; pass one with at least one sample")
         guarded = self.config.guard is not None
-        loss = self._loss(self.model, held_out_batches) if guarded else float("nan")
-        plan, compensation = agreed(self._plan(fit, held_out_batches, loss))
+        before = self._figures(self.model, held_out_batches) if guarded else None
+        plan, compensation = agreed(self._plan(fit, held_out_batches, before))
         if plan.removed:
-            self._apply(plan, compensation, loss)
+            self._apply(plan, compensation, before)
         decision = Decision(
             epoch, plan.depth, len(plan.keep), plan.criterion, plan.reason, plan.scores
         )
@@ -153,7 +154,7 @@ class DepthController:
         return decision
 
     def _plan(
-        self, fit: list[Any], held_out: Iterable[Any], loss: float
+        self, fit: list[Any], held_out: Iterable[Any], before: HeldOut | None
     ) -> tuple[DepthPlan, Compensation | None]:
         config = self.config
         if config.criterion == "paper":
@@ -161,7 +162,8 @@ class DepthController:
             return plan_depth(statistics, "paper", threshold=config.threshold), None
         if config.criterion == "depth-curve":
             return self._plan_by_curve(fit, held_out)
-        return self._plan_by_spans(fit, held_out, loss)
+        assert before is not None  # of this rule there always is a guard
+        return self._plan_by_spans(fit, held_out, before)
 
     def _plan_by_curve(
         self, fit: list[Any], held_out: Iterable[Any]
@@ -176,44 +178,52 @@ class DepthController:
         return plan, curve.compensation(len(plan.keep)) if plan.removed else None
 
     def _plan_by_spans(
-        self, fit: list[Any], held_out: Iterable[Any], before: float
+        self, fit: list[Any], held_out: Iterable[Any], before: HeldOut
     ) -> tuple[DepthPlan, Compensation | None]:
         """Return the fewest layers whose loss is within the tolerance, found by halving.
 
         All that decides is merged, so every process comes to the same.
         """
-        assert self.config.guard is not None  # of this rule there always is one
         found = total(gathered(similarity(self.model, fit)))
         T = len(found.names)
-        bound = before * (1 + self.config.guard)
-        options = FitOptions(merge=gathered)
+        allowed = self._allowed(before)
+        body, options = usual_body(find_stages(self.model).net), FitOptions(merge=gathered)
+        kind = f"{body}+affine" if body == "readers" else body
         best: tuple[DepthPlan, Compensation | None] = (plan_depth(found, "spans", keep=T), None)
-        loss = before
+        loss = before.loss
         few, enough = max(self.config.keep, len(found.products)) - 1, T
         while enough - few > 1:
             keep = (few + enough) // 2
             plan = plan_depth(found, "spans", keep=keep)
-            fitted = compensate(self.model, plan, fit, held_out, kind="steps", options=options)
-            reached = self._loss(apply(plan, self.model, compensation=fitted), held_out)
-            if reached <= bound:
+            fitted = compensate(self.model, plan, fit, held_out, kind=kind, options=options)
+            small = apply(plan, self.model, compensation=fitted)
+            reached = self._figures(small, held_out).loss
+            if reached <= allowed:
                 enough, best, loss = keep, (plan, fitted), reached
             else:
                 few = keep
-        said = f"held-out loss {before:.4f} with {T} layers, {loss:.4f} with {enough}"
+        said = f"held-out loss {before.loss:.4f} with {T} layers, {loss:.4f} with {enough}"
         return replace(best[0], reason=f"{said}; {best[0].reason}"), best[1]
 
-    def _loss(self, model: nn.Module, held_out: Iterable[Any]) -> float:
-        parts = gathered(held_out_figures(model, held_out, self.config.loss))
-        return sum(p.loss for p in parts) / sum(p.samples for p in parts)
+    def _figures(self, model: nn.Module, held_out: Iterable[Any]) -> HeldOut:
+        return total(gathered(held_out_figures(model, held_out, self.config.loss)))
 
-    def _apply(self, plan: DepthPlan, compensation: Compensation | None, loss: float) -> None:
+    def _allowed(self, before: HeldOut) -> float:
+        """Return the highest held-out loss that a removal may lead to."""
+        assert self.config.guard is not None
+        return before.loss + max(before.loss * self.config.guard, self.config.ignored)
+
+    def _apply(
+        self, plan: DepthPlan, compensation: Compensation | None, before: HeldOut | None
+    ) -> None:
         """Cut model and averages, all or none."""
         named = [replace(plan, names=find_stages(average).names) for average in self.averages]
         for average, own in zip(self.averages, named, strict=True):
             check_cut(average, own, compensation)
         kept = None
-        if self.config.guard is not None:
-            kept = {"loss": loss, **snapshot(self.model, self.averages, self.optimizers)}
+        if before is not None:
+            figures = {"loss": before.loss, "allowed": self._allowed(before)}
+            kept = {**figures, **snapshot(self.model, self.averages, self.optimizers)}
             self._put_back = [layout(module) for module in (self.model, *self.averages)]
         cut(self.model, plan, compensation=compensation, optimizers=self.optimizers)
         for average, own in zip(self.averages, named, strict=True):
@@ -223,9 +233,8 @@ class DepthController:
     def _judge(self, epoch: int, held_out: Iterable[Any]) -> Decision | None:
         """Undo the last removal if the loss is beyond the tolerance, one epoch after it."""
         assert self.before is not None
-        assert self.config.guard is not None
-        before, allowed = self.before["loss"], self.before["loss"] * (1 + self.config.guard)
-        now = self._loss(self.model, held_out)
+        before, allowed = self.before["loss"], self.before["allowed"]
+        now = self._figures(self.model, held_out).loss
         if now <= allowed:
             self.before, self._put_back = None, []
             return None

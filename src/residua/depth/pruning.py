@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from residua.depth.body_fits import usual_body
 from residua.depth.compensation import Compensation, kind_named
 from residua.depth.criteria import criterion_named, plan_depth
 from residua.depth.curve import DepthCurve, depth_curve
@@ -19,7 +20,6 @@ from residua.depth.plan import DepthPlan, check_keep, share_weights
 from residua.depth.similarity import Similarity, similarity
 from residua.depth.surgery import Model, apply
 from residua.errors import InputError
-from residua.nets import ResNet
 from residua.stack import find_stages
 from residua.statistics import Statistics, accumulate
 from residua.streaming import Loss, as_inputs, cross_entropy, first, held_out_figures, unpack
@@ -171,10 +171,8 @@ def prune(
 
 def usual_compensation(model: nn.Module) -> str:
     """Return the compensation that is used where none is named."""
-    net = find_stages(model).net
-    if net.shared:
-        return "steps+weighted" if isinstance(net, ResNet) else "mean+affine"
-    return "readers+weighted"
+    body = usual_body(find_stages(model).net)
+    return f"{body}+{'weighted' if body in ('steps', 'readers') else 'affine'}"
 
 
 def evidence(
@@ -205,8 +203,7 @@ def measure(
 ) -> Measured:
     """Return layers, mean loss and accuracy of a model on batches (x, labels)."""
     found = held_out_figures(model, batches, loss)
-    accuracy = found.right / found.samples
-    return Measured(find_stages(model).depth, found.loss / found.samples, accuracy, seconds)
+    return Measured(find_stages(model).depth, found.loss, found.accuracy, seconds)
 
 
 def _a_batch(batches: Iterable[Any], classes: int, weight: torch.Tensor) -> torch.Tensor:
