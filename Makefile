@@ -4,7 +4,7 @@ DEMO = .venvs/demo
 DEV = .venvs/dev
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: demo test lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-cifar10 evidence-e1 evidence-e3 evidence-e5 evidence-e6 evidence-e8 evidence bench picture clean
+.PHONY: demo test lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-e1 evidence-e3 evidence-e5 evidence-e6 evidence-e8 evidence bench picture clean
 
 demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show them side by side
 	@test ! -e demo || (to=demo-$$(date +%Y%m%d-%H%M%S); mv demo $$to; echo "kept the earlier demo as $$to")
@@ -18,18 +18,19 @@ lint: $(DEV)/ready  ## ruff and mypy
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 
-EVIDENCE = circles digits mnist prune cifar10 e1 e3 e5 e6 e8
+EVIDENCE = circles digits mnist prune criteria cifar10 e1 e3 e5 e6 e8
 $(EVIDENCE:%=evidence-%): evidence-%: $(DEV)/ready  ## repeat a study, resumable
 	$(DEV)/bin/python -m residua.studies.$*
 
 evidence: $(DEV)/ready  ## write docs/evidence.md from the stored results
 	$(DEV)/bin/python -m residua.studies.evidence
 
-bench: $(DEV)/ready  ## costs of statistics, all streaming measures and dynamics, and the search against Adam; about 15 minutes
+bench: $(DEV)/ready  ## costs of statistics, all streaming measures and dynamics, the search against Adam, latency of cut networks; about 15 minutes
 	$(DEV)/bin/python benchmarks/statistics_cost.py
 	$(DEV)/bin/python benchmarks/streaming_cost.py
 	$(DEV)/bin/python benchmarks/dynamics_cost.py
 	$(DEV)/bin/python benchmarks/fixed_points.py
+	$(DEV)/bin/python benchmarks/cut_latency.py
 
 picture: demo  ## README's picture, from the demo's page; needs chromium
 	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,1500 \

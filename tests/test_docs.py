@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/dynamics.md", "docs/transients.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/depth.md", "docs/dynamics.md", "docs/transients.md"]
+)
 def test_the_code_of_a_page_runs(page):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
     assert len(blocks) >= 2

@@ -102,6 +102,7 @@ def cut(seed: int, folder: Path) -> dict[str, Any]:
         "kind": kind,
         "tried": tried,
         "raw": 100 * (1 - evaluate(raw, data.test)),
+        "val_loss_uncut": measure(net, loader(data.val, 500)).loss,
         "compensated": 100 * (1 - evaluate(compensated, data.test)),
         "blocks": list(compensated.blocks),
     }

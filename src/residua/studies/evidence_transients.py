@@ -5,7 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from residua.studies.tables import ASKED, Seeds, asked_and_found, by_seed, interval, made, table
+from residua.studies.tables import (
+    ASKED,
+    Seeds,
+    asked_and_found,
+    by_seed,
+    interval,
+    made,
+    ratio_table,
+    table,
+)
 
 _E5 = """## E5, C7: the most sensitive units, and what decides the class
 
@@ -159,13 +168,8 @@ def _times(values: list[list[float]]) -> str:
 
 def streaming_section(found: Mapping[str, Any]) -> str:
     """Return the cost of one pass with all streaming measures, and its memory."""
-    rows = [
-        [name, f"{np.median(v):.2f} ({min(v):.2f}, {max(v):.2f})", str(found["bounds"][name])]
-        for name, v in found["ratios"].items()
-    ]
     said = ", ".join(
         f"{int(v) / 1024:.0f} MiB for {k} samples" for k, v in found["memory_kib"].items()
     )
-    header = ["measure", "median over rounds (lowest, highest)", "bound"]
     last = f"Highest memory of a process, batches of 500: {said}. {made(found)}"
-    return "\n".join([_STREAMING, *table(header, rows), "", last, ""])
+    return "\n".join([_STREAMING, *ratio_table("measure", found), "", last, ""])

@@ -17,6 +17,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
+def ratio_table(what: str, found: Mapping[str, Any], digits: int = 2) -> list[str]:
+    """Return the lines of a table of a benchmark's ratios over its rounds."""
+    rows = []
+    for name, ratios in found["ratios"].items():
+        middle, *ends = (f"{v:.{digits}f}" for v in (np.median(ratios), min(ratios), max(ratios)))
+        rows.append([name, f"{middle} ({', '.join(ends)})", str(found["bounds"][name])])
+    return table([what, "median over rounds (lowest, highest)", "bound"], rows)
+
+
 def interval(values: np.ndarray) -> tuple[float, float, float]:
     """Return mean and Student's 95 % interval; the interval is NaN for fewer than two values."""
     mean = float(values.mean())
