@@ -38,12 +38,12 @@ _HEAD = """# Evidence
 
 Written by `make evidence` from the JSON in `docs/evidence/`; do not edit. `make evidence-circles`
 (digits, mnist, prune, criteria, cifar10, e1, e3, e5, e6, e8 likewise) and `make bench` repeat what
-is below, resumable job by job. A difference is paired by seed (same split, same initial weights), with Student's 95 % interval
-over seeds. Recipes, depth and ridge were chosen on validation data, and test data is read once per
-run; with one exception: of the single-seed trials in which the MNIST recipe was chosen (10,000
-images held out), the first three, which led to label smoothing, printed test errors beside
-validation errors. Input dropout, epochs and batch sizes were then chosen on the held-out images
-alone.
+is below, resumable job by job. A difference is paired by seed (same split, same initial weights),
+with Student's 95 % interval over seeds. Recipes, depth and ridge were chosen on validation data, and
+test data is read once per run; with one exception: of the single-seed trials in which the MNIST
+recipe was chosen (10,000 images held out), the first three, which led to label smoothing, printed
+test errors beside validation errors. Input dropout, epochs and batch sizes were then chosen on the
+held-out images alone.
 """
 _TITLES = {
     "digits": "Handwritten digits (8 × 8), 15 × 256 logistic, shared weights",
