@@ -239,11 +239,47 @@ def test_readers_recover_what_a_constant_layer_hid():
     assert (last(small) - wanted).norm() < 0.2 * (last(raw) - wanted).norm()
 
 
-def test_convolutional_readers_take_the_norms_anew():
+def test_convolutional_readers_are_least_squares_in_numpy():
+    """The block before the cut adds what comes nearest to what it and the removed one added."""
     net = trained_conv()
     data = images(48)
-    _, found = fitted(net, (1, 4, 5, 6, 7), "readers+affine", data=data)
-    assert any(name.endswith("running_var") for name in found.weights)
+    x = data[0][0]
+    small, found = fitted(net, (1, 3, 4, 5, 6, 7), "readers", data=data)
+    states = rs.trace(net, x, stage="stages.0").states
+    block, inputs = net.stages[0].blocks[0], []
+    handle = block.convolutions.second.register_forward_pre_hook(
+        lambda _, args: inputs.append(args[0])
+    )
+    net(x)
+    handle.remove()
+    padded = np.pad(inputs[0].detach().numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+    A = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, 4 * 9)  # a row for each image and pixel
+    b = (states[2] - states[0]).numpy().transpose(0, 2, 3, 1).reshape(-1, 4)
+    gram = A.T @ A
+    solved = np.linalg.solve(gram + 1e-4 * np.diag(gram).mean() * np.eye(36), A.T @ b)
+    weight = found.weights["stages.0.blocks.0.convolutions.second.weight"]
+    np.testing.assert_allclose(weight, solved.T.reshape(4, 4, 3, 3), rtol=1e-8, atol=1e-10)
+    raw = rs.apply(plan_for(net, (1, 3, 4, 5, 6, 7)), net)
+    wanted = rs.trace(net, x, stage="stages.2").states[-1]
+
+    def off(cut):
+        return float((rs.trace(cut, x, stage="stages.2").states[-1] - wanted).norm())
+
+    assert off(small) < 0.5 * off(raw)
+    assert not any("running" in name for name in found.weights)
+
+
+def test_convolutional_readers_mend_a_stage_without_blocks():
+    """The transition behind a stage of which nothing stays takes over what the stage added."""
+    net = trained_conv()
+    data = images(48)
+    _, found = fitted(net, (1, 2, 3, 6), "readers", data=data)
+    names = [name for name in found.weights if name.endswith("second.weight")]
+    assert names == [
+        "stages.2.transition.convolutions.second.weight",
+        "stages.2.blocks.0.convolutions.second.weight",
+    ]
 
 
 def test_compensated_networks_are_saved_and_come_back(tmp_path):

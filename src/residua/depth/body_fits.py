@@ -3,15 +3,15 @@
 from collections.abc import Callable
 
 from torch import Tensor
-from torch.optim.swa_utils import update_bn
 
 from residua.convnet import ConvResNet
 from residua.depth.compensation import Body
-from residua.depth.fit_job import Job
+from residua.depth.conv_fits import fit_blocks
+from residua.depth.fit_job import Job, states_around
 from residua.depth.least_squares import LeastSquares
 from residua.errors import InputError
 from residua.nets import MLP, ResNet
-from residua.stack import Net, ResidualStack
+from residua.stack import Net
 from residua.streaming import refusing_too_large
 
 STEP_SAMPLES = 2048  # a step size is one number
@@ -73,8 +73,8 @@ def steps(job: Job) -> None:
 def _fit_step(job: Job, i: int, last: int) -> None:
     along = own = 0.0
     for x in job.inputs(STEP_SAMPLES):
-        target = _around(job.whole, last, x)[1]
-        before, after = _around(job.small, i, x)
+        target = states_around(job.whole, last, x)[1]
+        before, after = states_around(job.small, i, x)
         y = (after - before).double()
         along += float((y * (target - before).double()).sum())
         own += float(y.square().sum())
@@ -86,15 +86,14 @@ def _fit_step(job: Job, i: int, last: int) -> None:
 def readers(job: Job) -> None:
     """Fit steps, and what every layer makes of the cut network's states."""
     net = job.small.net
-    if isinstance(net, ConvResNet):
-        steps(job)
-        update_bn(job.inputs(), job.small.model)
-        return
     if net.shared:
         raise InputError(
             "the compensation 'readers' fits every layer for itself, and these share their weights; "
-            "pass 'steps', or 'affine' for an MLP"
+            "pass 'steps' (ResNet), 'mean' (ConvResNet) or 'affine'"
         )
+    if isinstance(net, ConvResNet):
+        fit_blocks(job, net)
+        return
     for i, (first, last) in enumerate(job.plan.spans(job.whole.stages), 1):
         if first > i or job.plan.keep[i - 1] > i:
             _fit_reader(job, net, i)
@@ -108,8 +107,8 @@ def _fit_reader(job: Job, net: ResNet | MLP, i: int) -> None:
     old, new = job.whole.net.block(t - 1).linear, net.block(i - 1).linear
     fit = None
     for x in job.inputs(READER_SAMPLES):
-        z = old(_around(job.whole, t, x)[0])
-        state = _around(job.small, i, x)[0]
+        z = old(states_around(job.whole, t, x)[0])
+        state = states_around(job.small, i, x)[0]
         fit = fit or LeastSquares(state, z)
         fit.add(state, z)
     assert fit is not None
@@ -117,19 +116,6 @@ def _fit_reader(job: Job, net: ResNet | MLP, i: int) -> None:
     if bool(found.weight.isfinite().all()):
         new.weight.copy_(found.weight)
         new.bias.copy_(found.bias)
-
-
-def _around(stack: ResidualStack, t: int, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the states before and after a layer."""
-    found: list[Tensor] = []
-
-    def visit(u: int, before: Tensor, after: Tensor) -> None:
-        if u == t:
-            found.extend((before, after.clone()))
-
-    with refusing_too_large(stack, x), stack.watch(visit):
-        stack.model(x)
-    return found[0], found[1]
 
 
 BODIES: dict[Body, Callable[[Job], None]] = {

@@ -10,7 +10,7 @@ from residua.depth.plan import DepthPlan
 from residua.distributed import Merge, alone, total
 from residua.errors import InputError
 from residua.stack import ResidualStack
-from residua.streaming import Loss, as_inputs, cross_entropy, unpack
+from residua.streaming import Loss, as_inputs, cross_entropy, refusing_too_large, unpack
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Job(NamedTuple):
             raise InputError("the data loader gave no batch; pass one with at least one sample")
 
 
-def read(linear: nn.Linear, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def read(linear: nn.Linear | nn.Conv2d, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return what a linear map reads and gives in a pass."""
     found: list[Tensor] = []
     handle = linear.register_forward_hook(lambda _, inputs, out: found.extend((inputs[0], out)))
@@ -69,4 +69,17 @@ def read(linear: nn.Linear, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor
         model(x)
     finally:
         handle.remove()
+    return found[0], found[1]
+
+
+def states_around(stack: ResidualStack, t: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the states before and after a layer."""
+    found: list[Tensor] = []
+
+    def visit(u: int, before: Tensor, after: Tensor) -> None:
+        if u == t:
+            found.extend((before, after.clone()))
+
+    with refusing_too_large(stack, x), stack.watch(visit):
+        stack.model(x)
     return found[0], found[1]
