@@ -239,6 +239,22 @@ def test_readers_recover_what_a_constant_layer_hid():
     assert (last(small) - wanted).norm() < 0.2 * (last(raw) - wanted).norm()
 
 
+def test_readers_of_an_mlp_are_ridge_regression_in_numpy():
+    """Without its second layer the third reads the first state, and is fitted to what it put out."""
+    torch.manual_seed(1)
+    net = rs.MLP(6, 8, 3, depth=3, weights="variable").double()
+    x = x_of(batches())
+    _, found = fitted(net, (1, 3), "readers")
+    with torch.no_grad():
+        first, second = rs.trace(net, x).states[1:3].numpy()
+        z = net.blocks[2].linear(torch.as_tensor(second)).numpy()
+    A, B = first - first.mean(0), z - z.mean(0)
+    gram = A.T @ A
+    ridge = 1e-4 * np.diag(gram).mean()
+    W = np.linalg.solve(gram + ridge * np.eye(8), A.T @ B).T
+    np.testing.assert_allclose(found.weights["blocks.1.linear.weight"], W, rtol=1e-7, atol=1e-9)
+
+
 def test_convolutional_readers_are_least_squares_in_numpy():
     """The block before the cut adds what comes nearest to what it and the removed one added."""
     net = trained_conv()
@@ -322,6 +338,11 @@ def test_what_a_compensation_cannot_do_is_said():
     shared, net = net_of("shared"), net_of()
     with pytest.raises(rs.InputError, match="these share their weights; pass 'steps'"):
         fitted(shared, (1, 2), "readers")
+    for kind in ("steps", "repeat"):
+        with pytest.raises(
+            rs.InputError, match="an MLP have no skip, so none can take a longer step"
+        ):
+            fitted(rs.MLP(6, 8, 3, depth=4, weights="variable").double(), (1, 2), kind)
     with pytest.raises(rs.InputError, match="an iterator gives them once; pass a list"):
         rs.compensate(net, plan_for(net, (1,)), iter(batches()), batches())
     with pytest.raises(rs.InputError, match="held-out batches must be"):

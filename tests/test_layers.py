@@ -34,7 +34,8 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 WITHIN_DEPTH = [
     {"plan", "spans", "least_squares", "similarity", "oracle", "compensation"},
     {"curve", "scores", "fit_job"},
-    {"planners", "body_fits", "head_fit"},
+    {"planners", "conv_fits", "dense_fits"},
+    {"body_fits", "head_fit"},
     {"criteria", "surgery"},
     {"fitting", "adaptive_config", "snapshot"},
     {"controller", "pruning"},

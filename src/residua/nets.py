@@ -20,6 +20,10 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 # a layer starts close to the identity, as one of the others does with bias 0.
 _BIAS: dict[Activation, float] = {"logistic": -3.0, "tanh": 0.0, "relu": 0.0, "gelu": 0.0}
 _GAIN = 0.3
+WITHOUT_SKIP = (
+    "the layers of an MLP have no skip, so none can take a longer step; pass the compensation 'readers' "
+    "(variable weights), 'affine' or 'none'"
+)
 
 
 class ZeroPad(nn.Module):
@@ -262,10 +266,7 @@ class MLP(_Dense):
         Raises:
             InputError: always.
         """
-        raise InputError(
-            "the layers of an MLP have no skip, so none can take a longer step; pass the compensation "
-            "'readers' (variable weights), 'affine' or 'none'"
-        )
+        raise InputError(WITHOUT_SKIP)
 
 
 def check_shape(classes: int, weights: str) -> None:

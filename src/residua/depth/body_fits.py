@@ -6,17 +6,13 @@ from torch import Tensor
 
 from residua.convnet import ConvResNet
 from residua.depth.compensation import Body
-from residua.depth.conv_fits import fit_blocks
-from residua.depth.fit_job import Job, states_around
-from residua.depth.least_squares import LeastSquares
+from residua.depth.conv_fits import fit_blocks, fit_steps
+from residua.depth.dense_fits import Along
+from residua.depth.fit_job import Job
 from residua.errors import InputError
-from residua.nets import MLP, ResNet
+from residua.nets import MLP, WITHOUT_SKIP, ResNet
 from residua.stack import Net
 from residua.streaming import refusing_too_large
-
-STEP_SAMPLES = 2048  # a step size is one number
-READER_SAMPLES = 16_384  # a reader is an N × N matrix, and each one takes a pass
-READER_RIDGE = 1e-4
 
 
 def nothing(job: Job) -> None:
@@ -65,22 +61,13 @@ def repeat(job: Job) -> None:
 
 def steps(job: Job) -> None:
     """Fit the step of every layer from the first that stands for more than itself."""
-    for i, (_, last) in enumerate(job.plan.spans(job.whole.stages), 1):
-        if last > i:  # something went so far, so the states differ
-            _fit_step(job, i, last)
-
-
-def _fit_step(job: Job, i: int, last: int) -> None:
-    along = own = 0.0
-    for x in job.inputs(STEP_SAMPLES):
-        target = states_around(job.whole, last, x)[1]
-        before, after = states_around(job.small, i, x)
-        y = (after - before).double()
-        along += float((y * (target - before).double()).sum())
-        own += float(y.square().sum())
-    along, own = job.total(along), job.total(own)
-    if along > 0 and own > 0:  # a layer that points elsewhere keeps its step
-        job.small.net.scale_layer(i, along / own)
+    net = job.small.net
+    if isinstance(net, ConvResNet):
+        fit_steps(job, net)
+        return
+    if isinstance(net, MLP):
+        raise InputError(WITHOUT_SKIP)
+    Along(job, net).fit(readers=False)
 
 
 def readers(job: Job) -> None:
@@ -93,29 +80,8 @@ def readers(job: Job) -> None:
         )
     if isinstance(net, ConvResNet):
         fit_blocks(job, net)
-        return
-    for i, (first, last) in enumerate(job.plan.spans(job.whole.stages), 1):
-        if first > i or job.plan.keep[i - 1] > i:
-            _fit_reader(job, net, i)
-        if last > i and isinstance(net, ResNet):
-            _fit_step(job, i, last)
-
-
-def _fit_reader(job: Job, net: ResNet | MLP, i: int) -> None:
-    t = job.plan.keep[i - 1]
-    assert not isinstance(job.whole.net, ConvResNet)
-    old, new = job.whole.net.block(t - 1).linear, net.block(i - 1).linear
-    fit = None
-    for x in job.inputs(READER_SAMPLES):
-        z = old(states_around(job.whole, t, x)[0])
-        state = states_around(job.small, i, x)[0]
-        fit = fit or LeastSquares(state, z)
-        fit.add(state, z)
-    assert fit is not None
-    found = job.total(fit.result()).solve([READER_RIDGE])[0]
-    if bool(found.weight.isfinite().all()):
-        new.weight.copy_(found.weight)
-        new.bias.copy_(found.bias)
+    else:
+        Along(job, net).fit(readers=True)
 
 
 BODIES: dict[Body, Callable[[Job], None]] = {

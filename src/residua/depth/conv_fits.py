@@ -1,4 +1,4 @@
-"""What the blocks of a cut convolutional network add, fitted to the uncut network's states."""
+"""Steps and blocks of a cut convolutional network, fitted to the uncut network's states."""
 
 from typing import NamedTuple
 
@@ -20,6 +20,26 @@ class _Fit(NamedTuple):
     side: int
     layer: int
     layer_uncut: int
+
+
+def fit_steps(job: Job, net: ConvResNet) -> None:
+    """Multiply what every block behind the first cut adds, to come nearest to the uncut states."""
+    for fit in _fits(job, net):
+        if fit.side == 1:
+            _fit_step(job, net, fit)
+
+
+def _fit_step(job: Job, net: ConvResNet, fit: _Fit) -> None:
+    along = own = 0.0
+    for x in job.inputs(SAMPLES):
+        target = states_around(job.whole, fit.layer_uncut, x)[1]
+        before, after = states_around(job.small, fit.layer, x)
+        y = after - before
+        along += float((y * (target - before)).sum(dtype=torch.float64))
+        own += float(y.square().sum(dtype=torch.float64))
+    along, own = job.total(along), job.total(own)
+    if along > 0 and own > 0:  # a block that points elsewhere stays as it is
+        net.scale_layer(fit.layer, along / own)
 
 
 def fit_blocks(job: Job, net: ConvResNet) -> None:

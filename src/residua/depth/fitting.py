@@ -41,7 +41,7 @@ def compensate(
             for), "steps" (by least squares: h = E⟨y, x_b − x⟩ / E⟨y, y⟩, so that the cut network's state
             x + h·y comes nearest to the uncut network's x_b after the layers it stands for) or "readers"
             (as "steps", and every layer that stays is fitted to put out, from the cut network's states,
-            what it put out before, on the first 16,384 samples; in a convolutional network the second
+            what it put out before; on the first 65,536 samples; in a convolutional network the second
             convolution of every block, so that the state comes nearest to the uncut network's, on the
             first 2,048). For the head "affine" (least squares from what its linear map reads to the old
             logits), "affine-pair" (from that and the last residual), or "weighted" (as "affine", and the
