@@ -30,7 +30,7 @@ def prune(
     ] = None,
     heal: Annotated[int, typer.Option(help="Epochs of training after the cut.")] = 0,
     heal_lr: Annotated[
-        float | None, typer.Option(help="Its highest learning rate; default: half the run's.")
+        float | None, typer.Option(help="Its highest learning rate; default: a tenth of the run's.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Other data than the run's, same kind.")] = None,
     data_dir: DataDir = None,
