@@ -100,6 +100,18 @@ def test_the_rule_keeps_the_fewest_layers_within_the_tolerance():
         net_of("shared"), config=AdaptiveConfig(window=(0.0, 1.0), tolerance=9.0, keep=3)
     )
     assert floor.step(1, 1, batches(), batches(HELD)).depth_after == 3
+    eager = AdaptiveConfig("paper", threshold=9.0, keep=7)
+    paper = DepthController(net_of("shared"), config=eager)
+    depths = [paper.step(e, 2, batches(), batches(HELD)).depth_after for e in (1, 2)]
+    assert depths == [7, 7]
+    assert paper.decisions[1].reason.endswith("< 9, but 7 layers are to stay")
+    sure = AdaptiveConfig(window=(0.0, 1.0), tolerance=0.0, negligible=9.0)  # no rise counts
+    assert (
+        DepthController(net_of("shared"), config=sure)
+        .step(1, 1, batches(), batches(HELD))
+        .depth_after
+        == 1
+    )
 
 
 def _loss(net):

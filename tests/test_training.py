@@ -333,6 +333,7 @@ def test_a_run_in_another_precision_stays_in_it(tmp_path, precision, dtype):
         ({"fit_samples": 0}, "fit_samples must be at least 1, not 0"),
         ({"window": (0.5, 0.2)}, "window must be two ascending shares"),
         ({"tolerance": -0.1}, "tolerance must be 0 or more, not -0.1"),
+        ({"negligible": -1.0}, r"negligible must be 0 or more, not -1\.0"),
         ({"keep": 0}, "keep must be at least 1, not 0: a network needs a layer"),
         (
             {"criterion": "greedy"},

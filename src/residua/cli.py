@@ -49,6 +49,7 @@ def fit(
     adaptive: o.Rule = "none",
     threshold: o.Threshold = 0.01,
     tolerance: o.Tolerance = None,
+    keep: o.Keep = 1,
     epochs: o.Epochs = 12,
     batch_size: o.BatchSize = 128,
     lr: o.Rate = 2e-3,
@@ -87,6 +88,7 @@ def fit(
         adaptive=adaptive,
         threshold=threshold,
         tolerance=tolerance,
+        keep=keep,
         train=TrainConfig(
             epochs=epochs,
             batch_size=batch_size,

@@ -32,6 +32,7 @@ Tolerance = Annotated[
     float | None,
     typer.Option(help="Share by which held-out loss may rise; default 0.05 for 'spans'."),
 ]
+Keep = Annotated[int, typer.Option(help="Fewest layers that the rule may leave.")]
 
 Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
 BatchSize = Annotated[int, typer.Option(help="Samples a step.")]

@@ -37,6 +37,7 @@ class RunConfig:
         adaptive: "none", "spans", "depth-curve" or "paper".
         threshold: of the rule "paper".
         tolerance: by how much the held-out loss may rise, see :class:`residua.AdaptiveConfig`.
+        keep: fewest layers that a rule may leave.
         train: how it is trained, its seed included.
     """
 
@@ -52,6 +53,7 @@ class RunConfig:
     adaptive: Adaptive = "none"
     threshold: float = 0.01
     tolerance: float | None = None
+    keep: int = 1
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
@@ -64,7 +66,7 @@ class RunConfig:
     def depth_rule(self) -> AdaptiveConfig | None:
         """Return the rule that removes layers in training, or None."""
         criterion = "spans" if self.adaptive == "none" else self.adaptive
-        found = AdaptiveConfig(criterion, self.threshold, self.tolerance)
+        found = AdaptiveConfig(criterion, self.threshold, self.tolerance, keep=self.keep)
         return None if self.adaptive == "none" else found
 
 

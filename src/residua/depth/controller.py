@@ -159,7 +159,11 @@ class DepthController:
         config = self.config
         if config.criterion == "paper":
             statistics = total(gathered(accumulate(self.model, held_out)))
-            return plan_depth(statistics, "paper", threshold=config.threshold), None
+            plan = plan_depth(statistics, "paper", threshold=config.threshold)
+            if len(plan.keep) < config.keep:
+                said = f"{plan.reason}, but {config.keep} layers are to stay"
+                plan = replace(plan, keep=tuple(range(1, plan.depth + 1)), reason=said)
+            return plan, None
         if config.criterion == "depth-curve":
             return self._plan_by_curve(fit, held_out)
         assert before is not None  # of this rule there always is a guard

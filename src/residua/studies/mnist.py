@@ -10,9 +10,17 @@ _TRAIN: dict[Weights, TrainConfig] = {
     "shared": TrainConfig(epochs=16, batch_size=128, input_dropout=0.3, precision="bf16-mixed"),
     "variable": TrainConfig(epochs=10, batch_size=256, input_dropout=0.3, precision="bf16-mixed"),
 }
+# "spans" is asked after two and three epochs, when even two layers lose nothing; a network that is to be
+# trained on keeps a third of its layers.
+_KEEP = {"spans": 5}
 CONFIGS = {
     f"{weights}-{rule}": RunConfig(
-        data="mnist", width=1064, weights=weights, adaptive=rule, train=train
+        data="mnist",
+        width=1064,
+        weights=weights,
+        adaptive=rule,
+        keep=_KEEP.get(rule, 1),
+        train=train,
     )
     for weights, train in _TRAIN.items()
     for rule in ("none", "depth-curve", "spans")
