@@ -268,16 +268,21 @@ def test_what_cannot_work_is_refused_and_nothing_is_cut():
         control.step(1, 1, batches(), [])
 
 
-@pytest.mark.parametrize("weights", ["shared", "variable"])
-def test_two_processes_cut_alike(tmp_path, weights):
-    """Two gloo ranks with different batches: one decision, equal weights, gradients still averaged."""
+def torchrun(script, *arguments):
+    """Run a script of this folder on two processes."""
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
         *("--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"),
-        *(str(HERE / "distributed_loop.py"), str(tmp_path), weights),
+        *(str(HERE / script), *map(str, arguments)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("weights", ["shared", "variable"])
+def test_two_processes_cut_alike(tmp_path, weights):
+    """Two gloo ranks with different batches: one decision, equal weights, gradients still averaged."""
+    torchrun("distributed_loop.py", tmp_path, weights)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first["depths"] == second["depths"]
     assert first["depths"][-1] < 8
@@ -286,3 +291,17 @@ def test_two_processes_cut_alike(tmp_path, weights):
     for name, value in first["net"].items():
         assert torch.equal(value, second["net"][name]), name
     assert first["loss"] != second["loss"]  # each saw data of its own
+
+
+@pytest.mark.parametrize("weights", ["shared", "variable"])
+def test_lightning_on_two_processes_with_an_average(tmp_path, weights):
+    """The callback wraps the cut model anew, the ranks stay equal, the average is cut alike."""
+    torchrun("distributed_lightning.py", tmp_path, weights)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    for name in ("depths", "last", "reasons", "steps"):
+        assert first[name] == second[name], name
+    assert first["last"] < 8
+    assert all(own == average for own, average in first["depths"])
+    assert len({own for own, _ in first["depths"]}) > 1
+    assert first["net"].keys() == second["net"].keys()
+    assert all(torch.equal(value, second["net"][name]) for name, value in first["net"].items())

@@ -30,7 +30,7 @@ def start(folder, **options):
 
 ARGUMENTS = [
     *("fit", "digits", "--width", "80", "--depth", "8", "--epochs", "12", "--batch-size", "16"),
-    *("--adaptive", "depth-curve", "--input-dropout", "0.1", "--threads", "1", "--quiet", "--out"),
+    *("--input-dropout", "0.1", "--threads", "1", "--quiet", "--out"),
 ]
 
 
@@ -38,10 +38,18 @@ def command(*arguments):
     return [sys.executable, "-m", "residua.cli", *map(str, arguments)]
 
 
-@pytest.mark.parametrize("weights", ["shared", "variable"])
-def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights):
+@pytest.mark.parametrize(
+    ("weights", "rule"),
+    [
+        ("shared", "depth-curve"),
+        ("variable", "depth-curve"),
+        ("shared", "spans"),
+        ("variable", "spans"),
+    ],
+)
+def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights, rule):
     """A real process, killed by SIGKILL right after a depth change and again later."""
-    extra = ["--weights", weights]
+    extra = ["--weights", weights, "--adaptive", rule]
     subprocess.run(command(*ARGUMENTS, tmp_path / "whole", *extra), check=True, capture_output=True)
     whole = json.loads((tmp_path / "whole" / "summary.json").read_text())
     assert whole["depth_final"] < 8
@@ -65,8 +73,9 @@ def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights):
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert again["seconds"] > 1000  # of all starts
-    metrics = [(tmp_path / f / "metrics.csv").read_text() for f in ("whole", "killed")]
-    assert metrics[0].count("\n") == metrics[1].count("\n")
+    rows = [(tmp_path / f / "metrics.csv").read_text().splitlines() for f in ("whole", "killed")]
+    # Lightning logs an epoch's training loss after its checkpoint, so a kill between may take that row.
+    assert len(rows[0]) - 2 <= len(rows[1]) <= len(rows[0])
 
 
 def add_seconds(path, seconds):
