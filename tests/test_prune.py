@@ -30,6 +30,9 @@ def test_prune_writes_a_run_of_its_own(run, tmp_path):
     assert max(map(len, done.stdout.splitlines()[:-2])) <= 80
     names = {p.name for p in (tmp_path / "cut").iterdir()}
     assert {"model.safetensors", "plan.json", "summary.json", "analysis.nc", "report.html"} <= names
+    page = (tmp_path / "cut" / "report.html").read_text("utf-8")
+    assert "<h2>side by side</h2>" in page
+    assert "<h2>the plan, by spans</h2>" in page
     cut = runs.read(tmp_path / "cut")
     assert cut.net.depth == 3
     plan = rs.DepthPlan.from_json((tmp_path / "cut" / "plan.json").read_text())

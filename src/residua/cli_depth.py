@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from residua.cli_options import DataDir, Json, Quiet, Threads, command, set_up
-from residua.terminal import out, print_table
+from residua.terminal import out, print_tables
 
 
 def prune(
@@ -49,6 +49,7 @@ def prune(
     from residua.depth.pruning import PruneConfig
     from residua.progress import share_bar
     from residua.report.page import write_page
+    from residua.report.prune_tables import layer_table, measured_table
 
     set_up(threads)
     config = PruneConfig(keep, max_loss_increase, max_drop_points, speedup, criterion, compensation)
@@ -67,21 +68,14 @@ def prune(
         )
     new = done.run
     name = out_dir.name
-    write_page(out_dir / "report.html", f"residua: {name}", {name: (new.summary, new.analysis)})
+    tables = [layer_table(done.report.plan, done.stages), measured_table(new.summary)]
+    shown = {name: (new.summary, new.analysis)}
+    write_page(out_dir / "report.html", f"residua: {name}", shown, tables=tables)
     if as_json:
         print(json.dumps(new.summary))
-    else:
-        _show(done, out_dir)
-
-
-def _show(done: Any, folder: Path) -> None:
-    """Print what became of every layer, what was measured, and where it lies."""
-    from residua.report.prune_tables import layer_table, measured_table
-
-    print_table(*layer_table(done.report.plan, done.stages))
-    print_table(*measured_table(done.run.summary))
-    out.print(done.report.plan.reason, soft_wrap=True)
+        return
+    print_tables(tables)
     out.print(
-        f"wrote {folder}: model.safetensors, plan.json, summary.json, analysis.nc, report.html",
+        f"wrote {out_dir}: model.safetensors, plan.json, summary.json, analysis.nc, report.html",
         soft_wrap=True,
     )

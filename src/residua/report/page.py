@@ -41,7 +41,11 @@ _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def write_page(
-    path: Path, title: str, runs: Mapping[str, tuple[dict[str, Any], xr.Dataset]]
+    path: Path,
+    title: str,
+    runs: Mapping[str, tuple[dict[str, Any], xr.Dataset]],
+    *,
+    tables: Sequence[Table] = (),
 ) -> None:
     """Write a page that shows the summary of every run, and the figures of each.
 
@@ -49,6 +53,7 @@ def write_page(
         path: of the HTML file; an existing page is replaced.
         title: heading.
         runs: by name, the summary and the analysis of each.
+        tables: shown before the figures.
 
     Raises:
         MissingExtraError: plotly is not installed.
@@ -76,7 +81,9 @@ def write_page(
                 f"{_SPLITS[analyses[0].attrs['split']]} split; nothing that decides the depth looks at "
                 "the test split."
             ),
-            table=_table({name: summary for name, (summary, _) in runs.items()}),
+            table="\n".join(
+                [_table({name: s for name, (s, _) in runs.items()}), *map(_shown, tables)]
+            ),
             body="\n".join(parts),
             foot=html.escape(
                 f"{first['command']} · seed {first['seed']} · {first['machine']} · "

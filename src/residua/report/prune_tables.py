@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from residua.depth.plan import DepthPlan
+from residua.report.tables import Table
 
-Rows = tuple[str, list[str], list[list[str]]]
 
-
-def layer_table(plan: DepthPlan, stages: Sequence[str]) -> Rows:
+def layer_table(plan: DepthPlan, stages: Sequence[str]) -> Table:
     """Return one row a layer: its name, its score where the rule has one, what becomes of it."""
     stands_for = dict(zip(plan.keep, plan.spans(stages), strict=True))
     scored = any(score is not None for score in plan.scores)
@@ -22,10 +21,10 @@ def layer_table(plan: DepthPlan, stages: Sequence[str]) -> Rows:
         number = [] if not scored else ["" if score is None else f"{score:.4g}"]
         rows.append([name, str(t), *number, became])
     header = ["module", "layer", *(["score"] if scored else []), "what becomes of it"]
-    return f"the plan, by {plan.criterion}", header, rows
+    return Table(f"the plan, by {plan.criterion}", header, rows, plan.reason)
 
 
-def measured_table(summary: dict[str, Any]) -> Rows:
+def measured_table(summary: dict[str, Any]) -> Table:
     """Return the cut network beside the uncut one."""
     cut = summary["pruned"]
     tests = {"before": summary["test_error_uncut"]}
@@ -50,4 +49,4 @@ def measured_table(summary: dict[str, Any]) -> Rows:
             ]
         )
     header = ["", "layers", "val loss", "val error", "test error", "batch", "speedup"]
-    return "side by side", header, rows
+    return Table("side by side", header, rows)

@@ -18,12 +18,13 @@ sums.
 """
 _E3 = """## E3, C5, C13: MNIST networks run for 1000 layers
 
-Networks trained as the uncut shared ones of the MNIST section (on another machine: a training differs by
-rounding, so by a few test images), over 1,000 test images, 100 a class; nothing is decided on them. Settled: from where the residuals move by less than 1 % between measured layers a fifth apart.
-Spread: standard deviation over samples, mean over units. Ends: different patterns of units above ½
-among 200 images, and how many of these hold images of several classes. Speed: largest change of a unit
-from layer 1000 to 1001, median over these images. Eigenvalues of eq. 3 above 0 at the class means: how
-many classes have some, and how many each. The paper (200 images): almost no spread within a class, few
+Networks trained as the uncut shared ones of the MNIST section (on another machine: a training differs
+by rounding, so by a few test images), over 1,000 test images, 100 a class; nothing is decided on them.
+Settled: from where the residuals move by less than 1 % between measured layers a fifth apart. Spread:
+standard deviation over samples, mean over units. Ends: different patterns of units above ½ among 200
+images, and how many of these hold images of several classes. Speed: largest change of a unit from
+layer 1000 to 1001, median over these images. Eigenvalues of eq. 3 above 0 at the class means: how many
+classes have some, and how many each. The paper (200 images): almost no spread within a class, few
 non-zero units, one eigenvalue of about 0.02 in three classes, none in the others.
 """
 _C5 = """Does the steady state follow the training data? Rank correlation over the pairs of input
