@@ -4,6 +4,13 @@ import pytest
 from residua.studies import e8
 from residua.studies.e8_training import SETTINGS
 from residua.studies.evidence import circles_section, cost_section, section
+from residua.studies.evidence_depth import (
+    adaptive_section,
+    cifar10_section,
+    criteria_section,
+    latency_section,
+    prune_section,
+)
 from residua.studies.evidence_dynamics import (
     dynamics_cost_section,
     e1_section,
@@ -49,6 +56,85 @@ def test_circles_report_the_rate_the_rest_and_the_depths():
     text = circles_section({"none": seeds})
     assert "| none | 2 of 3 of 20, incomplete | 99.5 % | 4: 1, 15: 2 | 1: 2, 10: 1 |" in text
     assert "| – |" in circles_section({"none": {0: seeds[0]}})
+
+
+def test_depth_in_training_is_paired_and_timed():
+    found = {
+        "shared-none": {s: summary(1.0 + s, 15) | {"seconds": 200.0} for s in range(3)},
+        "shared-spans": {s: summary(1.1 + s, 5) | {"seconds": 80.0} for s in range(2)},
+    }
+    text = adaptive_section(found)
+    assert "| 1 | 2.00 % | 2.10 % | 5 | +0.10 | 40% |" in text
+    assert "| 2 |" not in text
+    assert (
+        "Mean difference +0.10 [+0.10, +0.10] (bound +0.1); mean share of the seconds 40%" in text
+    )
+
+
+def test_cuts_are_compared_with_the_uncut_network_and_with_scratch():
+    def cut(error):
+        return summary(error, 3, test_error_uncut=1.0)
+
+    found = {
+        "shared-keep-3": {0: cut(1.2), 1: cut(1.4)},
+        "shared-keep-3-healed": {0: cut(1.1), 1: cut(1.1)},
+        "shared-scratch-3": {0: summary(1.3, 3), 1: summary(1.3, 3)},
+        "shared-keep-8": {0: cut(1.0)},
+    }
+    text = prune_section(found)
+    incomplete = "2 of 3, incomplete"
+    assert (
+        f"| shared-keep-3 | {incomplete} | 1.20, 1.40 | +0.30 [-0.97, +1.57] | +0.3 | – |" in text
+    )
+    assert (
+        f"| shared-keep-3-healed | {incomplete} | 1.10, 1.10 | +0.10 [+0.10, +0.10] | – | -0.20"
+        in text
+    )
+    assert f"| shared-scratch-3 | {incomplete} | 1.30, 1.30 | – | – | – |" in text
+    assert "| shared-keep-8 | 1 of 3, incomplete | 1.00 | +0.00 | +0.05 | – |" in text
+
+
+def test_cifar_shows_every_column_and_what_was_tried():
+    tried = [
+        {"criterion": "last", "keep": [1, 2], "kind": "none", "val_loss": 0.9},
+        {"criterion": "spans", "keep": [1, 3], "kind": "readers", "val_loss": 0.5},
+    ]
+    cut = {"raw": 40.0, "compensated": 20.0, "tried": tried, "heal": {"lr": 0.02}}
+    found = {
+        "uncut": {0: summary(16.0, 20)},
+        "cut": {0: summary(17.0, 16, val_loss_uncut=0.4) | cut},
+        "scratch": {0: summary(18.0, 16)},
+    }
+    text = cifar10_section(found)
+    assert "| 16.00 % | 40.00 % | 20.00 % | 17.00 % | 18.00 % |" in text
+    assert text.index("| spans | readers | 1, 3 | 0.500 |") < text.index(
+        "| last | none | 1, 2 | 0.900 |"
+    )
+    assert "learning rate 0.02" in text
+    assert "(uncut 0.400 nats)" in text
+
+
+def test_criteria_are_ordered_by_the_rise_of_the_loss():
+    def seed(a, b):
+        return summary(0, 0) | {
+            "loss": 0.1,
+            "losses": {"worse": [0.1, 0.2 + a], "better": [0.1, 0.105 + b]},
+            "keep": [8, 3],
+            "depth": 15,
+            "kind": "steps",
+        }
+
+    text = criteria_section({"digits": {0: seed(0.0, 0.0), 1: seed(0.1, 0.02)}})
+    assert text.index("| better |") < text.index("| worse |")
+    assert "| better | 0.0 | 15.0 | 5.5 [-26.3, 37.3] |" in text
+    assert "| worse | 0.0 | 150.0 | 8.0 [8.0, 8.0] |" in text
+    assert "fewest" in text
+
+
+def test_latency_of_a_cut_network_in_three_digits():
+    found = {"ratios": {"cut": [1.0, 1.1, 1.005]}, "bounds": {"cut": 1.03}}
+    text = latency_section(found | {"machine": "m", "versions": {"torch": "1"}})
+    assert "| cut | 1.005 (1.000, 1.100) | 1.03 |" in text
 
 
 def test_cost_reports_median_and_range_of_the_rounds():

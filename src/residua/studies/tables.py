@@ -36,8 +36,10 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def shown(values: Sequence[float], digits: int = 2) -> str:
-    """Return a mean with its 95 % interval in words."""
+    """Return a mean with its 95 % interval in words; of one value no interval."""
     mean, low, high = interval(np.array(values))
+    if len(values) < 2:
+        return f"{mean:+.{digits}f}"
     return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
