@@ -31,6 +31,7 @@ bench: $(DEV)/ready  ## costs of statistics, all streaming measures and dynamics
 	$(DEV)/bin/python benchmarks/dynamics_cost.py
 	$(DEV)/bin/python benchmarks/fixed_points.py
 	$(DEV)/bin/python benchmarks/cut_latency.py
+	$(DEV)/bin/python benchmarks/adaptive_time.py
 
 picture: demo  ## README's picture, from the demo's page; needs chromium
 	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,1500 \

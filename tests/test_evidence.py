@@ -10,6 +10,7 @@ from residua.studies.evidence_depth import (
     criteria_section,
     latency_section,
     prune_section,
+    time_section,
 )
 from residua.studies.evidence_dynamics import (
     dynamics_cost_section,
@@ -135,6 +136,9 @@ def test_latency_of_a_cut_network_in_three_digits():
     found = {"ratios": {"cut": [1.0, 1.1, 1.005]}, "bounds": {"cut": 1.03}}
     text = latency_section(found | {"machine": "m", "versions": {"torch": "1"}})
     assert "| cut | 1.005 (1.000, 1.100) | 1.03 |" in text
+    text = time_section(found | {"machine": "m", "versions": {}, "decision_seconds": 4.0})
+    assert "| cut | 1.00 (1.00, 1.10) | 1.03 |" in text
+    assert "One decision: 4.0 s." in text
 
 
 def test_cost_reports_median_and_range_of_the_rounds():

@@ -14,6 +14,7 @@ from residua.studies.evidence_depth import (
     criteria_section,
     latency_section,
     prune_section,
+    time_section,
 )
 from residua.studies.evidence_dynamics import (
     dynamics_cost_section,
@@ -166,6 +167,7 @@ if __name__ == "__main__":
         ("streaming_cost", streaming_section),
         ("dynamics_cost", dynamics_cost_section),
         ("fixed_points", fixed_points_section),
+        ("adaptive_time", time_section),
         ("cut_latency", latency_section),
     ):
         if (path := RESULTS / f"{name}.json").exists():
