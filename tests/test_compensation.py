@@ -201,6 +201,55 @@ def test_heads_are_ridge_regression_in_numpy(kind, weights):
     assert found.ridge == ridge
 
 
+@pytest.mark.parametrize("kind", ["affine", "weighted"])
+def test_a_head_that_reads_the_residual_keeps_that_part(kind):
+    """What L y_T adds is not for K x_T to fit as well: where states stay alike, so do the logits."""
+    net = net_of(reads_residual=True)
+    with torch.no_grad():
+        net.residual_head.weight.normal_()
+        net.blocks[1].linear.bias.fill_(-40.0)  # adds nothing
+    small, _ = fitted(net, (1, 3, 4, 5, 6), kind)
+    torch.testing.assert_close(small(x_of()), net(x_of()), rtol=1e-6, atol=1e-6)
+
+
+def test_a_head_without_bias_is_fitted_through_the_origin():
+    net = net_of()
+    net.head = nn.Linear(8, 3, bias=False, dtype=torch.float64)
+    _, found = fitted(net, (1, 2, 4), "affine")
+    x = x_of(batches())
+    with torch.no_grad():
+        small = rs.apply(plan_for(net, (1, 2, 4)), net)
+        state, z = rs.trace(small, x).states[-1].numpy(), net(x).numpy()
+    weight = np.linalg.lstsq(state, z, rcond=None)[0].T
+    np.testing.assert_allclose(found.weights["head.weight"], weight, rtol=1e-5, atol=1e-7)
+    with pytest.raises(rs.InputError, match="folded into biases, and a layer or the head has none"):
+        fitted(net, (1, 2, 4), "mean")
+
+
+def test_a_model_that_changes_its_networks_outputs_takes_no_head():
+    class Halved(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net_of()
+
+        def forward(self, x):
+            return self.net(x) / 2
+
+    with pytest.raises(rs.InputError, match="the Halved changes what its ResNet puts out"):
+        fitted(Halved(), (1, 2, 4), "readers+affine")
+    small, _ = fitted(Halved(), (1, 2, 4), "readers")
+    assert small(x_of()).shape == (90, 3)
+
+
+def test_a_compensation_is_for_its_plan_alone():
+    net = net_of()
+    _, found = fitted(net, (1, 2, 3), "readers")
+    with pytest.raises(
+        rs.InputError, match=r"keeps the layers \(1, 2, 3\), and this one keeps \(4, 5, 6\)"
+    ):
+        rs.apply(plan_for(net, (4, 5, 6)), net, compensation=found)
+
+
 def test_the_ridge_is_chosen_on_held_out_data():
     net, plan = net_of(), None
     plan = plan_for(net, (1, 2))

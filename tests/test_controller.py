@@ -72,10 +72,9 @@ def test_three_lines_in_a_loop_of_ones_own(weights):
             kept = list(net.parameters())
             assert net.depth == decision.depth_after
             assert average.module.depth == net.depth
-            for p in kept:
-                goes_on = moments[p] if torch.equal(p, values[p]) else torch.zeros_like(p)
-                assert torch.equal(optimizer.state[p]["exp_avg"], goes_on)
-            assert set(optimizer.state) == set(kept)
+            same = {p for p in kept if torch.equal(p, values[p])}
+            assert set(optimizer.state) == same
+            assert all(torch.equal(optimizer.state[p]["exp_avg"], moments[p]) for p in same)
             assert sum(len(g["params"]) for g in optimizer.param_groups) == len(kept)
     assert net.depth < 8
     assert scheduler.last_epoch == 18
@@ -266,6 +265,56 @@ def test_what_cannot_work_is_refused_and_nothing_is_cut():
         control.step(1, 1, [], batches(HELD))
     with pytest.raises(rs.InputError, match="the data loader gave no batch"):
         control.step(1, 1, batches(), [])
+
+
+def test_a_rule_that_cannot_work_on_a_model_is_refused_at_once():
+    for rule in ("paper", "depth-curve"):
+        with pytest.raises(rs.StackError, match="has 3 stages whose states differ in shape"):
+            DepthController(rs.ConvResNet(3, 3, depth=14, width=4), config=AdaptiveConfig(rule))
+
+
+def test_undoing_leaves_alone_what_is_not_the_networks():
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.seen = net_of(), 0
+
+        def forward(self, x):
+            self.seen += 1
+            return self.net(x)
+
+    model = Counts()
+    optimizer = torch.optim.AdamW(model.parameters())
+    control = DepthController(model, [optimizer], config=ALWAYS)
+    assert control.step(1, 4, batches(), batches(HELD)).depth_after < 8
+    seen = model.seen
+    with torch.no_grad():
+        model.net.head.weight.mul_(50)
+    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+    with pytest.raises(rs.InputError, match=r"have \[2\] parameter groups where they had \[1\]"):
+        control.step(2, 4, batches(), batches(HELD))
+    assert model.net.depth < 8
+    optimizer.param_groups.pop()
+    assert "undone" in control.step(2, 4, batches(), batches(HELD)).reason
+    assert model.net.depth == 8
+    assert model.seen > seen
+
+
+@pytest.mark.parametrize("weights", ["shared", "variable"])
+def test_an_optimizer_of_before_a_resume_goes_on_or_is_refused(weights):
+    """With shared weights the parameters are the same ones; with others some are gone."""
+    control = DepthController(net_of(weights), config=ALWAYS)
+    control.step(1, 4, batches(), batches(HELD))
+    net = net_of(weights)
+    resumed = DepthController(net, [torch.optim.AdamW(net.parameters())], config=ALWAYS)
+    before = set(net.parameters())
+    if weights == "variable":
+        with pytest.raises(rs.InputError, match="Build the optimizer after this"):
+            resumed.load_state_dict(control.state_dict())
+    else:
+        resumed.load_state_dict(control.state_dict())
+        assert set(net.parameters()) == before
+    assert net.depth == control.depth < 8
 
 
 def torchrun(script, *arguments):

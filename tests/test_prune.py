@@ -107,7 +107,7 @@ def test_healing_is_stopped_and_goes_on_to_the_same_network(run, tmp_path, monke
         (["--keep", 2, "--compensation", "luck"], "unknown compensation 'luck'"),
         (["--keep", 2, "--heal", -1], "heal must be 0 epochs or more, not -1"),
         (["--keep", 2, "--data", "circles"], "'circles' has 2 input dimensions and 2 classes"),
-        (["--keep", 2, "--criterion", "paper"], "'paper' takes threshold=…, not keep=…"),
+        (["--keep", 2, "--criterion", "paper"], "'paper' decides by itself how many layers go"),
     ],
 )
 def test_bad_aims_end_with_status_2_and_write_nothing(run, tmp_path, arguments, said):
@@ -166,3 +166,45 @@ def test_a_convolutional_run_is_trained_inspected_and_cut(pictures, tmp_path):
     )
     odd = residua("fit", pictures, "--net", "conv", "--depth", 15, "--out", tmp_path / "no")
     assert "depth must be 6n + 2 (8, 14, 20, …), not 15" in odd.stderr
+
+
+def colours(n=96):
+    """Images whose class is their brightest channel, as batches."""
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(n) % 3
+    x = torch.randn(n, 3, 8, 8, generator=g)
+    x[torch.arange(n), y] += 2.0
+    return [(x, y)]
+
+
+def test_an_aim_of_a_convolutional_network_leaves_a_layer_in_each_stage():
+    torch.manual_seed(0)
+    net, data = rs.ConvResNet(3, 3, depth=14, width=4), colours()
+    small, _ = rs.prune(net, data, data, rs.PruneConfig(max_loss_increase=99.0))
+    assert small.blocks == (1, 1, 1)
+    with pytest.raises(rs.InputError, match="3 layers are not 99 times as fast as 4"):
+        rs.prune(net, data, data, rs.PruneConfig(speedup=99.0))
+
+
+def test_what_prune_is_given_is_checked_before_it_works():
+    net, data = rs.ResNet(6, 8, 3, depth=4), [(torch.randn(30, 6), torch.arange(30) % 3)]
+    with pytest.raises(rs.InputError, match=r"keep must be a whole number, not True"):
+        rs.PruneConfig(keep=True)
+    with pytest.raises(rs.InputError, match="an iterator gives them once"):
+        rs.prune(net, data, iter(data), rs.PruneConfig(keep=2))
+    with torch.no_grad():
+        net.blocks[0].linear.weight.fill_(float("nan"))
+    with pytest.raises(rs.InputError, match="the residuals hold NaN or infinite values"):
+        rs.prune(net, data, data, rs.PruneConfig(keep=2))
+
+
+def test_the_default_for_another_loss_weights_no_probabilities():
+    def squared(outputs, targets):
+        return (outputs - targets).square().mean(1)
+
+    torch.manual_seed(0)
+    x = torch.randn(60, 6)
+    data = [(x, x[:, :3])]
+    config = rs.PruneConfig(keep=2, loss=squared)
+    _, report = rs.prune(rs.ResNet(6, 8, 3, depth=4, weights="variable"), data, data, config)
+    assert report.compensation.kind == "readers+affine"

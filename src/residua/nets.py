@@ -127,8 +127,13 @@ class _Dense(nn.Module):
                 "a constant cannot be folded into layers that share their bias, except after the last; "
                 "pass another compensation, such as 'steps'"
             )
-        readers = [self.block(i).linear for i in range(t, self.depth)]
-        for linear in (*readers, self.head):
+        readers = [*(self.block(i).linear for i in range(t, self.depth)), self.head]
+        if any(linear.bias is None for linear in readers):
+            raise InputError(
+                "a constant is folded into biases, and a layer or the head has none; pass another "
+                "compensation, such as 'readers'"
+            )
+        for linear in readers:
             linear.bias.add_(linear.weight @ m.to(linear.weight))
 
     def extra_repr(self) -> str:

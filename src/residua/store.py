@@ -108,7 +108,8 @@ def describe(net: Network) -> NetConfig:
 def restructure(net: Network, config: NetConfig) -> None:
     """Give a network the layers of another of its kind, in place, before that one's weights are loaded.
 
-    Parameters are new afterwards, on the device and in the precision of those before.
+    Parameters of the same name and size stay, so that an optimizer goes on with them; others are new, on
+    the device and in the precision of those before.
 
     Raises:
         InputError: it is of another kind.
@@ -122,7 +123,13 @@ def restructure(net: Network, config: NetConfig) -> None:
     fresh.to(next(net.parameters())).train(net.training)
     # Its hooks and its place in a larger model stay; modules, parameters and sizes are the other's.
     hooks = {k: v for k, v in net.__dict__.items() if "hook" in k}
+    old = dict(net.named_parameters(remove_duplicate=False))
     net.__dict__.update(fresh.__dict__ | hooks)
+    for path, module in net.named_modules(remove_duplicate=False):
+        for name, new in module._parameters.items():
+            kept = old.get(f"{path}.{name}" if path else name)
+            if kept is not None and new is not None and kept.shape == new.shape:
+                module._parameters[name] = kept
 
 
 def save(net: Network, path: str | Path) -> None:

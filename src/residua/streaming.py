@@ -224,6 +224,15 @@ def first(batches: Iterable[Any], samples: int) -> list[Any]:
     return kept
 
 
+def refuse_iterators(*several: Iterable[Any]) -> None:
+    """Raise InputError where batches can be read only once."""
+    if any(iter(batches) is batches for batches in several):
+        raise InputError(
+            "the batches are read several times, and an iterator gives them once; pass a list or a "
+            "DataLoader"
+        )
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Sums over held-out samples; those of several processes add up.

@@ -69,6 +69,7 @@ class AdaptiveDepth(L.Callback):
             tolerance=c.guard,
             keep=c.keep,
             window=c.asked,
+            negligible=c.ignored,
         )
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -123,6 +124,8 @@ class AdaptiveDepth(L.Callback):
             raise InputError(
                 "AdaptiveDepth decides on validation data; pass val_dataloaders to fit"
             )
+        if isinstance(held_out, list | tuple) and len(held_out) == 1:
+            held_out = held_out[0]  # Lightning takes a list of one, too
         batches = trainer.train_dataloader
         assert batches is not None
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0

@@ -23,8 +23,9 @@ def usual_body(net: Net) -> Body:
     """Return the compensation of the layers that is used where none is named."""
     if not net.shared:
         return "readers"
-    usual: dict[type, Body] = {ResNet: "steps", ConvResNet: "mean", MLP: "none"}
-    return usual[type(net)]
+    if isinstance(net, ResNet):
+        return "steps"
+    return "mean" if isinstance(net, ConvResNet) else "none"
 
 
 def mean(job: Job) -> None:

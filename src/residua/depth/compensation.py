@@ -24,6 +24,7 @@ class Compensation:
         steps: step sizes of the layers that stay; None leaves them.
         reads_residual: whether the head reads the last residual too.
         ridge: of the head's fit, chosen on held-out data; None where no head was fitted.
+        keep: the layers that stay by the plan it was fitted for; None where it fits any with its shapes.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Compensation:
     steps: tuple[float, ...] | None = None
     reads_residual: bool = False
     ridge: float | None = None
+    keep: tuple[int, ...] | None = None
 
 
 class Kind(NamedTuple):

@@ -19,7 +19,7 @@ from residua.depth.least_squares import RIDGES
 from residua.depth.plan import DepthPlan
 from residua.depth.planners import errors_spent
 from residua.depth.similarity import similarity
-from residua.depth.snapshot import put_back, snapshot, structure, take_structure
+from residua.depth.snapshot import check_groups, put_back, snapshot, structure, take_structure
 from residua.depth.surgery import apply, check_cut, cut, layout
 from residua.distributed import agreed, gathered, total
 from residua.errors import InputError
@@ -84,13 +84,16 @@ class DepthController:
         self.before: dict[str, Any] | None = None  # all that undoing the last removal needs
         self._put_back: list[Callable[[], None]] = []  # the layers themselves, compiled or not
         self.stopped = False  # a removal was undone: no other is tried
-        find_stages(model)  # a model without residual layers is refused now, not after an epoch
-        own = set(model.parameters())
+        # A model that the rule cannot work on is refused now, not after an epoch.
+        find_stages(model) if self.config.criterion == "spans" else find_stack(model)
+        self._check_optimizers("pass the module that holds all of them")
+
+    def _check_optimizers(self, said: str) -> None:
+        own = set(self.model.parameters())
         for optimizer in self.optimizers:
             if not all(p in own for group in optimizer.param_groups for p in group["params"]):
                 raise InputError(
-                    f"the {type(optimizer).__name__} trains parameters that are not the model's; pass "
-                    "the module that holds all of them"
+                    f"the {type(optimizer).__name__} trains parameters that are not the model's; {said}"
                 )
 
     @property
@@ -100,10 +103,10 @@ class DepthController:
 
     def asks(self, epoch: int, epochs: int) -> bool:
         """Return whether the rule is asked after an epoch (from 1)."""
-        first, last = self.config.asked
+        begin, end = (share * epochs for share in self.config.asked)
         if self.config.window is None and self.config.criterion == "spans":
-            last = max(last, 1 / epochs)
-        return first * epochs <= epoch <= last * epochs
+            end = max(end, 1.0)
+        return begin - 1e-9 <= epoch <= end + 1e-9
 
     def step(
         self,
@@ -160,7 +163,7 @@ class DepthController:
         if config.criterion == "paper":
             statistics = total(gathered(accumulate(self.model, held_out)))
             plan = plan_depth(statistics, "paper", threshold=config.threshold)
-            if len(plan.keep) < config.keep:
+            if len(plan.keep) < min(config.keep, plan.depth):
                 said = f"{plan.reason}, but {config.keep} layers are to stay"
                 plan = replace(plan, keep=tuple(range(1, plan.depth + 1)), reason=said)
             return plan, None
@@ -175,8 +178,9 @@ class DepthController:
         how = CurveFit("logits", "states", RIDGES, self.config.loss, gathered)
         curve = fit_curve(find_stack(self.model), (fit, held_out, None), how)
         plan = plan_depth(curve, "depth-curve", errors=1.0 - self.spent)
-        if len(plan.keep) < self.config.keep:
-            plan = plan_depth(curve, "depth-curve", keep=self.config.keep)
+        fewest = min(self.config.keep, plan.depth)
+        if len(plan.keep) < fewest:
+            plan = plan_depth(curve, "depth-curve", keep=fewest)
         if plan.removed:
             self.spent = min(1.0, self.spent + errors_spent(curve, plan))
         return plan, curve.compensation(len(plan.keep)) if plan.removed else None
@@ -228,7 +232,8 @@ class DepthController:
         if before is not None:
             figures = {"loss": before.loss, "allowed": self._allowed(before)}
             kept = {**figures, **snapshot(self.model, self.averages, self.optimizers)}
-            self._put_back = [layout(module) for module in (self.model, *self.averages)]
+            nets = [find_stages(module).net for module in (self.model, *self.averages)]
+            self._put_back = [layout(net) for net in nets]
         cut(self.model, plan, compensation=compensation, optimizers=self.optimizers)
         for average, own in zip(self.averages, named, strict=True):
             cut(average, own, compensation=compensation)
@@ -242,6 +247,7 @@ class DepthController:
         if now <= allowed:
             self.before, self._put_back = None, []
             return None
+        check_groups(self.before, self.optimizers)
         depth = self.depth
         for put_layers_back in self._put_back:  # after a resume there are none, and others are made
             put_layers_back()
@@ -268,10 +274,16 @@ class DepthController:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a checkpoint's decisions, and give the model the layers it had.
 
-        Its weights, and the optimizers' states, are for their own `load_state_dict`, afterwards; with
-        layers of other sizes the parameters are new ones, so build the optimizers after this.
+        Its weights, and the optimizers' states, are for their own `load_state_dict`, afterwards.
+
+        Raises:
+            InputError: an optimizer trains layers that are gone now.
         """
         self.take_structure(state)
+        self._check_optimizers(
+            "its layers are those of the checkpoint now. Build the optimizer after this, and set "
+            "`optimizers` to it"
+        )
         self.spent, self.stopped = state["spent"], state["stopped"]
         self.before = state["before"]
         self.decisions = [

@@ -13,10 +13,9 @@ from residua.depth.fit_job import FitOptions, Job
 from residua.depth.head_fit import fit_head
 from residua.depth.plan import DepthPlan
 from residua.depth.surgery import apply, check_plan
-from residua.errors import InputError
 from residua.nets import ResNet
 from residua.stack import find_stages
-from residua.streaming import evaluating
+from residua.streaming import evaluating, refuse_iterators
 
 
 @torch.no_grad()
@@ -57,12 +56,7 @@ def compensate(
     parts = kind_named(kind)
     stack = find_stages(model)
     check_plan(stack, plan)
-    for batches in (fit_batches, held_out_batches):
-        if iter(batches) is batches:
-            raise InputError(
-                "the batches are read several times, and an iterator gives them once; pass a list or a "
-                "DataLoader"
-            )
+    refuse_iterators(fit_batches, held_out_batches)
     small = find_stages(apply(replace(plan, refit_head=False), model))
     before = {name: v.clone() for name, v in small.net.state_dict().items()}
     job = Job(stack, small, plan, fit_batches, options or FitOptions())
@@ -72,4 +66,5 @@ def compensate(
     after = small.net.state_dict()
     changed = {n: v for n, v in after.items() if n not in before or not torch.equal(v, before[n])}
     steps = small.net.steps if isinstance(small.net, ResNet) else None
-    return Compensation(kind, changed, steps, parts.head == "affine-pair", ridge)
+    pair = parts.head == "affine-pair"
+    return Compensation(kind, changed, steps, pair, ridge, plan.keep)

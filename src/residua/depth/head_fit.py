@@ -19,14 +19,19 @@ from residua.streaming import as_inputs, sample_losses, unpack
 
 @dataclass
 class _Features:
-    """What the head of the cut network reads: the input of its linear map, and with a pair y_T."""
+    """What the head of the cut network reads: the input of its linear map, and with a pair y_T.
+
+    Where the head reads y_T already and no pair is fitted, L y_T stays as it is.
+    """
 
     small: ResidualStack
     linear: nn.Linear
     pair: bool
 
-    def of(self, x: Tensor) -> Float[Tensor, "batch feature"]:
-        """Return the features of a batch."""
+    def of(
+        self, x: Tensor
+    ) -> tuple[Float[Tensor, "batch feature"], Float[Tensor, "batch classes"] | float]:
+        """Return the features of a batch, and the part of the logits that is not fitted."""
         last: list[Tensor] = []
 
         def visit(t: int, before: Tensor, after: Tensor) -> None:
@@ -35,7 +40,10 @@ class _Features:
 
         with self.small.watch(visit):
             features = read(self.linear, self.small.model, x)[0]
-        return torch.cat([features, last[0]], 1) if self.pair else features
+        if self.pair:
+            return torch.cat([features, last[0]], 1), 0.0
+        fixed = self.small.readout.residual
+        return features, 0.0 if fixed is None else fixed(last[0])
 
 
 def fit_head(job: Job, held_out: Iterable[Any], kind: Head) -> float:
@@ -48,6 +56,7 @@ def fit_head(job: Job, held_out: Iterable[Any], kind: Head) -> float:
             f"only a residua.ResNet can read its last residual, not a {type(net).__name__}; pass "
             "'affine'"
         )
+    _refuse_more_after(job)
     features = _Features(job.small, linear, pair)
     heads = _solve_head(job, features, kind == "weighted")
     losses = job.total(_losses(heads, features, job, held_out))
@@ -69,21 +78,43 @@ def fit_head(job: Job, held_out: Iterable[Any], kind: Head) -> float:
     return job.options.ridges[best]
 
 
+def _refuse_more_after(job: Job) -> None:
+    """Refuse a model that makes something else of what its network puts out."""
+    found: list[Tensor] = []
+    handle = job.whole.net.register_forward_hook(lambda _, inputs, out: found.append(out))
+    try:
+        put_out = job.whole.model(next(iter(job.inputs(1))))
+    finally:
+        handle.remove()
+    same = found[0].shape == put_out.shape
+    if not (same and torch.allclose(found[0], put_out, equal_nan=True)):
+        raise InputError(
+            f"the {type(job.whole.model).__name__} changes what its {type(job.whole.net).__name__} puts "
+            "out, so no head can be fitted to its outputs; pass a compensation of the layers alone, "
+            "such as 'steps' or 'readers'"
+        )
+
+
 def _solve_head(job: Job, features: _Features, weighted: bool) -> list[AffineHead]:
     """Return the least squares from the features to the old logits, one for each ridge."""
     fits: list[LeastSquares] = []
     for x in job.inputs():
-        z, f = job.whole.model(x), features.of(x)
+        z, (f, fixed) = job.whole.model(x), features.of(x)
+        target = z - fixed
         if not weighted:
-            fits = fits or [LeastSquares(f, z)]
-            fits[0].add(f, z)
+            fits = fits or [LeastSquares(f, target)]
+            fits[0].add(f, target)
             continue
         p = z.softmax(1)
-        fits = fits or [LeastSquares(f, z[:, :1]) for _ in range(z.shape[1])]
+        weights = (p * (1 - p)).clamp_min(torch.finfo(p.dtype).eps)  # 0 where p rounds to 0 or 1
+        fits = fits or [LeastSquares(f, target[:, :1]) for _ in range(z.shape[1])]
         for c, fit in enumerate(fits):
-            fit.add(f, z[:, c : c + 1], p[:, c] * (1 - p[:, c]))
+            fit.add(f, target[:, c : c + 1], weights[:, c])
     ridges = job.options.ridges
-    solved = zip(*(job.total(fit.result()).solve(ridges) for fit in fits), strict=True)
+    normals = [job.total(fit.result()) for fit in fits]
+    if features.linear.bias is None:
+        normals = [normal.through_origin() for normal in normals]
+    solved = zip(*(normal.solve(ridges) for normal in normals), strict=True)
     return [
         AffineHead(torch.cat([h.weight for h in row]), torch.cat([h.bias for h in row]))
         for row in solved
@@ -99,8 +130,8 @@ def _losses(
         x, labels = unpack(batch, job.whole.classes)
         if labels is None:
             raise InputError("held-out batches must be (x, labels)")
-        f = features.of(as_inputs(x, job.whole.weight))
+        f, fixed = features.of(as_inputs(x, job.whole.weight))
         for i, head in enumerate(heads):
-            z = f @ head.weight.to(f).T + head.bias.to(f)
+            z = f @ head.weight.to(f).T + head.bias.to(f) + fixed
             total[i] += sample_losses(job.options.loss, z, labels.to(z.device)).double().sum().cpu()
     return total

@@ -97,6 +97,13 @@ class Normal:
             self.cross + other.cross + between * torch.outer(dx, dz),
         )
 
+    def through_origin(self) -> "Normal":
+        """Return the normal equations of a map without bias."""
+        n, zero = self.samples, torch.zeros_like
+        gram = self.gram + n * torch.outer(self.x_mean, self.x_mean)
+        cross = self.cross + n * torch.outer(self.x_mean, self.z_mean)
+        return Normal(n, zero(self.x_mean), zero(self.z_mean), gram, cross)
+
     def solve(self, ridges: Sequence[float]) -> list[AffineHead]:
         """Return for each ridge the solution of min Σ w‖K x + c − z‖² + λ‖K‖².
 

@@ -47,7 +47,8 @@ class DepthPlan:
                 f"a plan needs {self.depth} scores, one a layer, not {len(self.scores)}"
             )
         if self.firsts is not None and (
-            len(self.firsts) != len(self.keep) or list(self.firsts) != sorted(set(self.firsts))
+            len(self.firsts) != len(self.keep)
+            or list(self.firsts) != sorted(set(self.firsts) & set(known))
         ):
             raise InputError(
                 f"firsts must name one layer for each of the {len(self.keep)} that stay, ascending, not "

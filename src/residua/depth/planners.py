@@ -76,7 +76,8 @@ def errors_spent(curve: DepthCurve, plan: DepthPlan) -> float:
     """Return by how many standard errors the loss after a plan's last layer exceeds the best."""
     best = _best(curve)
     gap = float(curve.loss[plan.keep[-1]] - curve.loss[best])
-    return gap / float(curve.loss_error[best]) if gap > 0 else 0.0
+    error = float(curve.loss_error[best])
+    return 0.0 if gap <= 0 else gap / error if error > 0 else float("inf")
 
 
 def _best(curve: DepthCurve) -> int:
@@ -132,6 +133,8 @@ def spans(found: Similarity, *, keep: int) -> DepthPlan:
             f"'spans' leaves a layer in each of the {len(stages)} stages; keep at least as many, not "
             f"{keep}"
         )
+    if not all(np.isfinite(products).all() for products in found.products.values()):
+        raise InputError("the residuals hold NaN or infinite values, so no layers can be compared")
     total = np.full((len(found.names), len(found.names)), np.inf)
     begin = 0
     for stage in stages:

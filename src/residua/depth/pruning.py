@@ -22,7 +22,15 @@ from residua.depth.surgery import Model, apply
 from residua.errors import InputError
 from residua.stack import find_stages
 from residua.statistics import Statistics, accumulate
-from residua.streaming import Loss, as_inputs, cross_entropy, first, held_out_figures, unpack
+from residua.streaming import (
+    Loss,
+    as_inputs,
+    cross_entropy,
+    first,
+    held_out_figures,
+    refuse_iterators,
+    unpack,
+)
 
 SAMPLES = 8192  # of the training data, for a rule's evidence
 ORACLE_SAMPLES = 2048  # an oracle runs the network once for each layer, or more often
@@ -41,7 +49,9 @@ class PruneConfig:
             many layers stay as that allows.
         criterion: which layers go; see :func:`residua.plan_depth`. Default "spans".
         compensation: see :func:`residua.compensate`. Default: "readers+weighted" where every layer has
-            weights of its own, "steps+weighted" where they share them.
+            weights of its own; where they share them "steps+weighted" (ResNet), "mean+affine"
+            (ConvResNet) or "none+affine" (MLP); with another loss than cross-entropy "affine" for
+            "weighted".
         loss: (outputs, targets) → the loss of each sample; default cross-entropy, in nats.
 
     Raises:
@@ -68,7 +78,16 @@ class PruneConfig:
         least = {"keep": 1, "speedup": 1}.get(name, 0)
         if not least <= value < float("inf"):
             raise InputError(f"{name} must be a number of at least {least}, not {value}")
+        if self.keep is not None and (
+            not isinstance(self.keep, int) or isinstance(self.keep, bool)
+        ):
+            raise InputError(f"keep must be a whole number, not {self.keep!r}")
         criterion_named(self.criterion)
+        if self.criterion == "paper":
+            raise InputError(
+                "'paper' decides by itself how many layers go, one at a time in training; for an aim "
+                "pass another criterion"
+            )
         if self.compensation is not None:
             kind_named(self.compensation)
 
@@ -129,10 +148,11 @@ def prune(
         InputError: more layers are to stay than there are, batches do not fit or lack labels, the aim
             cannot be reached with a single layer, or the held-out loss does not tell depths apart.
     """
+    refuse_iterators(fit_batches, held_out_batches)
     stack = find_stages(model)
     if config.keep is not None:
         check_keep(config.keep, stack.depth)
-    kind = config.compensation or usual_compensation(model)
+    kind = config.compensation or usual_compensation(model, config.loss)
     found = evidence(model, config.criterion, fit_batches, held_out_batches)
     x = _a_batch(held_out_batches, stack.classes, stack.weight)
     before = measure(model, held_out_batches, config.loss, seconds=latencies([model], x)[0])
@@ -163,16 +183,21 @@ def prune(
         candidate(keep)
     else:
         _refuse_unmoved(model, held_out_batches, config, before)
-        keep = _search(config, before, stack.depth, candidate)
+        stages = (
+            len(set(stack.stages)) if config.criterion == "spans" else 1
+        )  # a layer stays in each
+        keep = _search(config, before, range(stages, stack.depth + 1), candidate)
     small, plan, fitted, after = tried[keep]
     others = tuple(measured for _, _, _, measured in tried.values())
     return small, PruneReport(plan, fitted, before, after, others)
 
 
-def usual_compensation(model: nn.Module) -> str:
+def usual_compensation(model: nn.Module, loss: Loss = cross_entropy) -> str:
     """Return the compensation that is used where none is named."""
     body = usual_body(find_stages(model).net)
-    return f"{body}+{'weighted' if body in ('steps', 'readers') else 'affine'}"
+    # The weights are those of a divergence between probabilities.
+    probable = loss is cross_entropy and body in ("steps", "readers")
+    return f"{body}+{'weighted' if probable else 'affine'}"
 
 
 def evidence(
@@ -228,22 +253,24 @@ def _refuse_unmoved(
 
 
 def _search(
-    config: PruneConfig, before: Measured, depth: int, candidate: Callable[[int], Measured]
+    config: PruneConfig, before: Measured, depths: range, candidate: Callable[[int], Measured]
 ) -> int:
     """Return the fewest layers that reach the aim (of speedup, the most), by halving."""
+    least, depth = depths[0], depths[-1]
     if config.speedup is not None:
         speedup = config.speedup
 
         def fast(m: Measured) -> bool:
             return before.seconds / m.seconds >= speedup
 
-        slow, quick = depth + 1, 0
+        slow, quick = depth + 1, least - 1
         while slow - quick > 1:
             keep = (slow + quick) // 2
             quick, slow = (keep, slow) if fast(candidate(keep)) else (quick, keep)
-        if quick == 0:
+        if quick < least:
+            fewest = "a single layer is" if least == 1 else f"{least} layers are"
             raise InputError(
-                f"a single layer is not {speedup:g} times as fast as {depth}; pass a lower speedup"
+                f"{fewest} not {speedup:g} times as fast as {depth}; pass a lower speedup"
             )
         return quick
 
@@ -253,7 +280,7 @@ def _search(
         assert config.max_drop_points is not None
         return 100 * (before.accuracy - m.accuracy) <= config.max_drop_points + 1e-9
 
-    few, enough = 0, depth
+    few, enough = least - 1, depth
     while enough - few > 1:
         keep = (few + enough) // 2
         few, enough = (few, keep) if good(candidate(keep)) else (keep, enough)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from residua.errors import InputError
 from residua.stack import find_stages
 from residua.store import NetConfig, describe, restructure
 
@@ -43,6 +44,17 @@ def snapshot(
             for optimizer in optimizers
         ],
     }
+
+
+def check_groups(kept: dict[str, Any], optimizers: Sequence[Optimizer]) -> None:
+    """Raise InputError unless the optimizers have as many parameter groups as a snapshot kept."""
+    now = [len(optimizer.param_groups) for optimizer in optimizers]
+    before = [len(groups) for groups in kept["groups"]]
+    if now != before:
+        raise InputError(
+            f"a removal is to be undone, and the optimizers have {now} parameter groups where they had "
+            f"{before}; add parameter groups before the first removal, or pass tolerance=float('inf')"
+        )
 
 
 def put_back(

@@ -83,11 +83,10 @@ def layout(model: nn.Module) -> Callable[[], None]:
 
 
 def _forget(optimizer: Optimizer, parameter: nn.Parameter) -> None:
-    """Let a parameter's state start anew; zeros, since fused optimizers take no state by halves."""
-    state = optimizer.state.get(parameter, {})
-    if all(isinstance(value, torch.Tensor) for value in state.values()):
-        for value in state.values():
-            value.zero_()
+    """Let a parameter's state start anew."""
+    momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+    if isinstance(optimizer, torch.optim.SGD) and momentum is not None:
+        momentum.zero_()  # the fused one takes no momentum of some parameters alone
     else:
         optimizer.state.pop(parameter, None)
 
@@ -147,6 +146,11 @@ def _check_fit(net: Network, plan: DepthPlan, compensation: Compensation) -> Non
     small.keep_layers(plan.keep)
     if compensation.reads_residual and isinstance(small, ResNet):
         small.read_residual()
+    if compensation.keep not in (None, plan.keep):
+        raise InputError(
+            f"the compensation was fitted for a plan that keeps the layers {compensation.keep}, and "
+            f"this one keeps {plan.keep}; fit one for this plan"
+        )
     shapes = {name: tuple(v.shape) for name, v in small.state_dict().items()}
     for name, value in compensation.weights.items():
         if shapes.get(name) != tuple(value.shape):
