@@ -138,7 +138,7 @@ def test_latency_of_a_cut_network_in_three_digits():
     assert "| cut | 1.005 (1.000, 1.100) | 1.03 |" in text
     text = time_section(found | {"machine": "m", "versions": {}, "decision_seconds": 4.0})
     assert "| cut | 1.00 (1.00, 1.10) | 1.03 |" in text
-    assert "One decision: 4.0 s." in text
+    assert "Decisions: 4.0 s." in text
 
 
 def test_cost_reports_median_and_range_of_the_rounds():

@@ -51,14 +51,14 @@ A batch of 500 (dense, 1064 units) or 100 images (ConvResNet-20), both models in
 """
 _TIME = """## Time of a training with adaptive depth over one at fixed depth, from its parts
 
-Steps at either depth in turn in one process, and a decision's seconds: MNIST's recipe, cut to 5 layers
-after the second of 16 epochs. The seconds of the table above were taken beside other jobs.
+Steps at either depth in turn in one process, and the seconds of its decisions: MNIST's recipe, cut to 3
+layers after the second of 16 epochs. The seconds of the table above were taken beside other jobs.
 """
 
 
 def time_section(found: Mapping[str, Any]) -> str:
     """Return the share of a fixed-depth training's time, put together from measured parts."""
-    said = f"One decision: {found['decision_seconds']:.1f} s."
+    said = f"Decisions: {found['decision_seconds']:.1f} s."
     return "\n".join([_TIME, *ratio_table("training", found), "", f"{said} {made(found)}", ""])
 
 
