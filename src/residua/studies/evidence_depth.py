@@ -162,7 +162,7 @@ def criteria_section(found: Mapping[str, Seeds]) -> str:
             [c, *(f"{1000 * v:.1f}" for v in rises[c].mean(0)), _fewest(rises[c], first)]
             for c in best
         ]
-        header = ["criterion", *(f"{k} layers" for k in first["keep"]), "fewest layers"]
+        header = ["criterion", *(f"{k} left" for k in first["keep"]), "fewest layers"]
         lines += [
             f'### {name}: {len(ordered)} seeds, "{first["kind"]}"',
             "",
