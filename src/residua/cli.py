@@ -71,39 +71,19 @@ def fit(
 
     [dim]Example: residua fit digits --epochs 60 --adaptive depth-curve --out runs/digits[/dim]
     """
+    given = dict(locals())  # options are called as the fields that they fill
     from residua import runs
     from residua.train_config import TrainConfig
 
     set_up(threads)
-    config = runs.RunConfig(
-        data=data,
-        data_dir=str(data_dir) if data_dir else None,
-        net=net,
-        depth=depth if depth is not None else (20 if net == "conv" else 15),
-        width=width,
-        weights=weights or ("variable" if net == "conv" else "shared"),
-        activation=activation,
-        step_size=step_size,
-        lift=lift,
-        adaptive=adaptive,
-        threshold=threshold,
-        tolerance=tolerance,
-        keep=keep,
-        train=TrainConfig(
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            optimizer=optimizer,
-            weight_decay=weight_decay,
-            label_smoothing=label_smoothing,
-            input_dropout=input_dropout,
-            input_noise=input_noise,
-            augment=augment,
-            seed=seed,
-            precision=precision,
-            accelerator=accelerator,
-        ),
-    )
+    conv = net == "conv"
+    given |= {
+        "data_dir": str(data_dir) if data_dir else None,
+        "depth": depth if depth is not None else (20 if conv else 15),
+        "weights": weights or ("variable" if conv else "shared"),
+        "train": TrainConfig(**o.fields_of(TrainConfig, given)),
+    }
+    config = runs.RunConfig(**o.fields_of(runs.RunConfig, given))
     run = runs.start(config, out_dir, command(), progress=not (quiet or as_json))
     finish(run, as_json)
 

@@ -9,30 +9,40 @@ import typer
 from residua.cli_options import DataDir, Json, Quiet, Threads, command, set_up
 from residua.terminal import out, print_tables
 
+Keep = Annotated[int | None, typer.Option(help="Layers that stay.")]
+LossIncrease = Annotated[
+    float | None, typer.Option(help="Fewest layers with so much more held-out loss, in nats.")
+]
+DropPoints = Annotated[
+    float | None, typer.Option(help="Fewest layers with so many points less accuracy.")
+]
+Speedup = Annotated[
+    float | None, typer.Option(help="Most layers with which it is so many times as fast.")
+]
+Which = Annotated[str, typer.Option(help="Which layers go.")]
+Instead = Annotated[
+    str | None,
+    typer.Option(help="What makes up for them; default: steps or readers, and the head."),
+]
+Heal = Annotated[int, typer.Option(help="Epochs of training after the cut.")]
+HealRate = Annotated[
+    float | None, typer.Option(help="Its highest learning rate; default: a tenth of the run's.")
+]
+OtherData = Annotated[str | None, typer.Option(help="Other data than the run's, same kind.")]
+
 
 def prune(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     out_dir: Annotated[Path, typer.Option("--out", help="New folder for the cut network.")],
-    keep: Annotated[int | None, typer.Option(help="Layers that stay.")] = None,
-    max_loss_increase: Annotated[
-        float | None, typer.Option(help="Fewest layers with so much more held-out loss, in nats.")
-    ] = None,
-    max_drop_points: Annotated[
-        float | None, typer.Option(help="Fewest layers with so many points less accuracy.")
-    ] = None,
-    speedup: Annotated[
-        float | None, typer.Option(help="Most layers with which it is so many times as fast.")
-    ] = None,
-    criterion: Annotated[str, typer.Option(help="Which layers go.")] = "spans",
-    compensation: Annotated[
-        str | None,
-        typer.Option(help="What makes up for them; default: steps or readers, and the head."),
-    ] = None,
-    heal: Annotated[int, typer.Option(help="Epochs of training after the cut.")] = 0,
-    heal_lr: Annotated[
-        float | None, typer.Option(help="Its highest learning rate; default: a tenth of the run's.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Other data than the run's, same kind.")] = None,
+    keep: Keep = None,
+    max_loss_increase: LossIncrease = None,
+    max_drop_points: DropPoints = None,
+    speedup: Speedup = None,
+    criterion: Which = "spans",
+    compensation: Instead = None,
+    heal: Heal = 0,
+    heal_lr: HealRate = None,
+    data: OtherData = None,
     data_dir: DataDir = None,
     threads: Threads = None,
     as_json: Json = False,

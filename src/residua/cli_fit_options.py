@@ -1,7 +1,9 @@
 """The options of `residua fit`: the network, its depth rule, its training."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,3 +47,8 @@ Noise = Annotated[float, typer.Option(help="Standard deviation of noise on the i
 Shifts = Annotated[Augment, typer.Option(help="Shift and flip images.")]
 Precision = Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, …")]
 Accelerator = Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, …")]
+
+
+def fields_of(config: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of those options that a configuration has as fields."""
+    return {f.name: given[f.name] for f in fields(config) if f.name in given}

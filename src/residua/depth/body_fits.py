@@ -45,12 +45,8 @@ def mean(job: Job) -> None:
     samples = job.total(count)
     for t, summed in sums.items():
         stage = job.whole.stages[t - 1]
-        earlier = sum(s == stage and u < t for u, s in _kept(job))
+        earlier = sum(job.whole.stages[u - 1] == stage and u < t for u in job.plan.keep)
         job.small.net.add_constant(stage, earlier, job.total(summed) / samples)
-
-
-def _kept(job: Job) -> list[tuple[int, str]]:
-    return [(u, job.whole.stages[u - 1]) for u in job.plan.keep]
 
 
 def repeat(job: Job) -> None:

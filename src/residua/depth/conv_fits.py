@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.convnet import ConvBlock, ConvResNet, Transition
-from residua.depth.fit_job import Job, read, states_around
+from residua.depth.fit_job import Job, read, states_around, step_of
 
 SAMPLES = 2048  # images; each gives as many equations as it has pixels
 RIDGE = 1e-4
@@ -26,20 +26,14 @@ def fit_steps(job: Job, net: ConvResNet) -> None:
     """Multiply what every block behind the first cut adds, to come nearest to the uncut states."""
     for fit in _fits(job, net):
         if fit.side == 1:
-            _fit_step(job, net, fit)
-
-
-def _fit_step(job: Job, net: ConvResNet, fit: _Fit) -> None:
-    along = own = 0.0
-    for x in job.inputs(SAMPLES):
-        target = states_around(job.whole, fit.layer_uncut, x)[1]
-        before, after = states_around(job.small, fit.layer, x)
-        y = after - before
-        along += float((y * (target - before)).sum(dtype=torch.float64))
-        own += float(y.square().sum(dtype=torch.float64))
-    along, own = job.total(along), job.total(own)
-    if along > 0 and own > 0:  # a block that points elsewhere stays as it is
-        net.scale_layer(fit.layer, along / own)
+            states = (
+                (
+                    *states_around(job.small, fit.layer, x),
+                    states_around(job.whole, fit.layer_uncut, x)[1],
+                )
+                for x in job.inputs(SAMPLES)
+            )
+            net.scale_layer(fit.layer, step_of(job, states))
 
 
 def fit_blocks(job: Job, net: ConvResNet) -> None:

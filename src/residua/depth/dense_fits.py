@@ -1,9 +1,8 @@
 """Steps and readers of a cut dense network, fitted layer by layer along both networks' states."""
 
-import torch
 from torch import Tensor
 
-from residua.depth.fit_job import Job, states_around
+from residua.depth.fit_job import Job, states_around, step_of
 from residua.depth.least_squares import LeastSquares
 from residua.nets import MLP, ResNet
 
@@ -54,13 +53,6 @@ class Along:
 
     def _fit_step(self, net: ResNet, i: int, after: list[Tensor]) -> list[Tensor]:
         """Scale what layer i adds, and return the states after it."""
-        along = own = 0.0
-        for target, before, now in zip(self.old, self.new, after, strict=True):
-            y = now - before
-            along += float((y * (target - before)).sum(dtype=torch.float64))
-            own += float(y.square().sum(dtype=torch.float64))
-        along, own = self.job.total(along), self.job.total(own)
-        if not (along > 0 and own > 0):  # a layer that points elsewhere keeps its step
-            return after
-        net.scale_layer(i, along / own)
-        return [x + along / own * (now - x) for x, now in zip(self.new, after, strict=True)]
+        h = step_of(self.job, zip(self.new, after, self.old, strict=True))
+        net.scale_layer(i, h)
+        return [x + h * (now - x) for x, now in zip(self.new, after, strict=True)]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from residua.depth.plan import DepthPlan
@@ -83,3 +84,18 @@ def states_around(stack: ResidualStack, t: int, x: Tensor) -> tuple[Tensor, Tens
     with refusing_too_large(stack, x), stack.watch(visit):
         stack.model(x)
     return found[0], found[1]
+
+
+def step_of(job: Job, states: Iterable[tuple[Tensor, Tensor, Tensor]]) -> float:
+    """Return the factor h of y = after − before with which before + h·y comes nearest to a target.
+
+    h = E⟨y, target − before⟩ / E⟨y, y⟩, over batches of (before, after, target); 1 where the layer
+    points elsewhere, or nowhere.
+    """
+    along = own = 0.0
+    for before, after, target in states:
+        y = after - before
+        along += float((y * (target - before)).sum(dtype=torch.float64))
+        own += float(y.square().sum(dtype=torch.float64))
+    along, own = job.total(along), job.total(own)
+    return along / own if along > 0 and own > 0 else 1.0

@@ -18,8 +18,9 @@ sums.
 """
 _E3 = """## E3, C5, C13: MNIST networks run for 1000 layers
 
-Networks trained as the uncut shared ones of the MNIST section (on another machine: a training differs
-by rounding, so by a few test images), over 1,000 test images, 100 a class; nothing is decided on them.
+Networks trained as the uncut shared ones of the MNIST section (trained anew on another machine they
+differ by rounding, so by a few test images), over 1,000 test images, 100 a class; nothing is decided
+on them.
 Settled: from where the residuals move by less than 1 % between measured layers a fifth apart. Spread:
 standard deviation over samples, mean over units. Ends: different patterns of units above ½ among 200
 images, and how many of these hold images of several classes. Speed: largest change of a unit from
