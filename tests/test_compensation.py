@@ -12,8 +12,10 @@ from torch import nn
 
 import residua as rs
 from residua.depth.compensation import kind_named
+from residua.depth.least_squares import LeastSquares
 from residua.depth.plan import DepthPlan, lowest_go, may_go
 from residua.depth.spans import best_spans, span_errors
+from residua.streaming import first
 
 
 def net_of(weights="variable", depth=6, **options):
@@ -239,6 +241,32 @@ def test_a_model_that_changes_its_networks_outputs_takes_no_head():
         fitted(Halved(), (1, 2, 4), "readers+affine")
     small, _ = fitted(Halved(), (1, 2, 4), "readers")
     assert small(x_of()).shape == (90, 3)
+    for model in (Halved(), net_of(reads_residual=True)):
+        with pytest.raises(rs.InputError, match="cannot take the place of the model's own"):
+            rs.depth_curve(model, batches(), batches()).compensation(3)
+    probe = rs.depth_curve(net_of(), batches(), batches(), target="labels")
+    with pytest.raises(rs.InputError, match="they are fitted to labels, or"):
+        probe.compensation(3)
+
+
+def test_sums_of_a_half_precision_model_add_up_in_single_precision():
+    g = torch.Generator().manual_seed(0)
+    x, z = (torch.randn(3000, n, generator=g).bfloat16() for n in (4, 2))
+    fit = LeastSquares(x[:100], z[:100])
+    for a, b in zip(x.split(100), z.split(100), strict=True):
+        fit.add(a, b)
+    normal = fit.result()
+    np.testing.assert_allclose(
+        normal.gram.numpy(), 3000 * np.cov(x.double().numpy().T, bias=True), rtol=1e-4, atol=0.02
+    )
+
+
+def test_fits_use_as_many_samples_as_they_say():
+    x = torch.randn(50, 6)
+    kept = first([(x[:20], x[:20, 0]), (x[20:], x[20:, 0])], 30)
+    assert [len(a) for a, _ in kept] == [20, 10]
+    assert torch.equal(torch.cat([b for _, b in kept]), x[:30, 0])
+    assert [len(a) for a in first([x, x], 60)] == [50, 10]
 
 
 def test_a_compensation_is_for_its_plan_alone():

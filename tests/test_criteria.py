@@ -270,6 +270,10 @@ def test_an_accuracy_needs_classes():
     )
     assert np.isnan(report.before.accuracy)
     assert report.after.layers == 1
+    by_loss = PruneConfig(keep=2, criterion="greedy", loss=squared, compensation="steps")
+    _, report = rs.prune(net, data, data, by_loss)
+    exact = rs.oracle(net, data, loss=squared).without(*report.plan.removed)
+    assert report.plan.reason.endswith(f"the loss is {exact:.4f}")
 
 
 def test_a_speedup_is_measured():

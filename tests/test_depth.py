@@ -94,13 +94,13 @@ def test_one_standard_error_rule():
             tuple(f"b{i}" for i in range(n - 1)),
         )  # fmt: skip
 
-    plan = rs.plan_depth(curve([2.0, 1.0, 0.5, 0.42, 0.4, 0.41], [0.1] * 6))
+    plan = rs.plan_depth(curve([2.0, 1.0, 0.5, 0.42, 0.4, 0.41], [0.1] * 6), "depth-curve")
     assert plan.keep == (1, 2)
     assert plan.refit_head
     assert "0.5000 after layer 2" in plan.reason
-    assert rs.plan_depth(curve([2.0, 1.0, 0.5], [0.01] * 3)).removed == ()
+    assert rs.plan_depth(curve([2.0, 1.0, 0.5], [0.01] * 3), "depth-curve").removed == ()
     # An input that is good enough still leaves one layer.
-    assert rs.plan_depth(curve([0.1, 0.1, 0.1], [0.0] * 3)).keep == (1,)
+    assert rs.plan_depth(curve([0.1, 0.1, 0.1], [0.0] * 3), "depth-curve").keep == (1,)
 
 
 def test_the_papers_rule_removes_one_layer_below_the_threshold():
@@ -116,7 +116,9 @@ def test_the_papers_rule_removes_one_layer_below_the_threshold():
 
 def test_wrong_evidence_and_unknown_criterion():
     statistics = rs.accumulate(net_of(), batches())
-    with pytest.raises(rs.InputError, match="reads DepthCurve, not Statistics"):
+    with pytest.raises(
+        rs.InputError, match=r"reads Similarity, not Statistics; pass what residua\.similarity"
+    ):
         rs.plan_depth(statistics)
     with pytest.raises(
         rs.InputError, match="unknown criterion 'best'; pass one of paper, depth-curve"
@@ -141,6 +143,10 @@ def test_plans_round_trip_and_print():
     for keep in [(), (0, 1), (2, 1), (6,)]:
         with pytest.raises(rs.InputError, match="must keep at least one layer"):
             plan_for(net_of(), keep)
+    text = plan.to_json().replace("[1, 3]", "[1.0, 3.0]")
+    # Types that are checked at run time, as in these tests, refuse it first.
+    with pytest.raises(rs.InputError, match="layers are named by whole numbers|not a depth plan"):
+        rs.DepthPlan.from_json(text)
 
 
 def trained(net):
@@ -240,7 +246,7 @@ def test_the_input_is_no_candidate_of_one_standard_error():
     """A network whose input is classified best keeps its best layer, not the first."""
     loss = np.array([0.10, 0.50, 0.20, 0.13])
     curve = rs.DepthCurve("logits", loss, np.full(4, 0.01), loss, loss, (), ("1", "2", "3"))
-    plan = rs.plan_depth(curve)
+    plan = rs.plan_depth(curve, "depth-curve")
     assert plan.keep == (1, 2, 3)
     assert "of the best, 0.1300 ± 0.0100 after layer 3" in plan.reason
 
@@ -249,14 +255,17 @@ def test_what_is_left_of_the_standard_error_decides():
     """Asked again with what the first cut left over, the rule gives away one error in all."""
     loss = np.array([9.0, 0.50, 0.43, 0.40, 0.38])
     curve = rs.DepthCurve("logits", loss, np.full(5, 0.1), loss, loss, (), tuple("1234"))
-    first = rs.plan_depth(curve)
+    first = rs.plan_depth(curve, "depth-curve")
     assert first.keep == (1, 2)
     assert errors_spent(curve, first) == pytest.approx(0.5)
-    assert rs.plan_depth(curve, errors=0.3).keep == (1, 2, 3)
-    assert rs.plan_depth(curve, errors=0.0).removed == ()
-    assert "within 0.3 standard errors of the best" in rs.plan_depth(curve, errors=0.3).reason
+    assert rs.plan_depth(curve, "depth-curve", errors=0.3).keep == (1, 2, 3)
+    assert rs.plan_depth(curve, "depth-curve", errors=0.0).removed == ()
+    assert (
+        "within 0.3 standard errors of the best"
+        in rs.plan_depth(curve, "depth-curve", errors=0.3).reason
+    )
     with pytest.raises(rs.InputError, match=r"errors must be 0 or more, not -1\.0"):
-        rs.plan_depth(curve, errors=-1.0)
+        rs.plan_depth(curve, "depth-curve", errors=-1.0)
 
 
 def test_a_target_that_is_neither_is_refused():

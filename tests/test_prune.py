@@ -8,6 +8,7 @@ import torch
 
 import residua as rs
 from residua import pruned, runs, training
+from residua.depth import pruning
 from test_cli import residua  # the command line, in this process
 
 
@@ -93,6 +94,30 @@ def test_healing_is_stopped_and_goes_on_to_the_same_network(run, tmp_path, monke
     again = pruned.prune_run(found, tmp_path / "cut", aim, "c", healing=heal, progress=False)
     for name, value in whole.run.net.state_dict().items():
         assert torch.equal(value, again.run.net.state_dict()[name]), name
+    # How many layers are fast enough is measured; a healing goes on with those that it began with.
+    fast = pruned.PruneConfig(speedup=1.5)
+    monkeypatch.setattr(training.Distiller, "on_train_epoch_start", stop)
+    for seconds in (1.0, 1.5):
+        monkeypatch.setattr(
+            pruning,
+            "latencies",
+            lambda models, x, s=seconds: [s * rs.find_stages(m).depth ** s for m in models],
+        )
+        if seconds == 1.5:
+            monkeypatch.setattr(training.Distiller, "on_train_epoch_start", lambda module: None)
+            done = pruned.prune_run(
+                found, tmp_path / "fast", fast, "c", healing=heal, progress=False
+            )
+            assert done.run.net.depth == 5
+            assert pruned.prune(found.net, *_digits(), fast)[0].depth == 6
+        else:
+            with pytest.raises(StopError):
+                pruned.prune_run(found, tmp_path / "fast", fast, "c", healing=heal, progress=False)
+
+
+def _digits():
+    data = rs.load_data("digits")
+    return rs.loader(data.train, 500), rs.loader(data.val, 500)
 
 
 @pytest.mark.parametrize(

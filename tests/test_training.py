@@ -319,6 +319,45 @@ def test_the_callback_says_when_it_cannot_work(tmp_path):
         train(AdaptiveDepth("depth-curve"), epochs=1)
 
 
+@pytest.mark.parametrize("detached", [True, False])
+def test_a_lightning_module_without_a_forward_of_its_own(detached):
+    import lightning as L
+
+    class Bare(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = rs.ResNet(64, 80, 10, depth=6, weights="variable")
+
+        def training_step(self, batch, index):
+            loss = torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+            self.last_loss = loss.detach() if detached else loss
+            return loss
+
+        def validation_step(self, batch, index):
+            self.log("accuracy", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+
+        def configure_optimizers(self):
+            return torch.optim.AdamW(self.parameters(), lr=2e-3)
+
+    data, module = rs.load_data("digits"), Bare()
+    trainer = L.Trainer(
+        callbacks=[AdaptiveDepth(config=rs.AdaptiveConfig(window=(0.0, 1.0)))], max_epochs=2,
+        logger=False, accelerator="cpu", enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    batches = rs.loader(data.train, 64, shuffle_seed=0), rs.loader(data.val, 1000)
+    if detached:
+        trainer.fit(module, *batches)
+        assert module.net.depth < 6
+        assert "forward" not in vars(module)
+    else:
+        with pytest.raises(
+            rs.InputError, match="keeps a tensor that is still to be differentiated"
+        ):
+            trainer.fit(module, *batches)
+        assert module.net.depth == 6
+
+
 def test_a_pickle_in_a_checkpoint_is_not_executed(tmp_path):
     last = stopped(tmp_path / "run", train={"epochs": 2})
     torch.save({"state_dict": {}, "evil": os.system}, last)

@@ -8,6 +8,7 @@ from torch import nn
 
 from residua.analysis import analyse
 from residua.data import DataSplits, loader
+from residua.depth.plan import DepthPlan
 from residua.depth.pruning import Advance, Measured, PruneConfig, PruneReport, measure, prune
 from residua.errors import InputError, StoppedError
 from residua.folder import locked, make_folder, merge_logs, read_json, refuse_existing, write_json
@@ -18,7 +19,7 @@ from residua.store import save
 from residua.train_config import TrainConfig
 from residua.training import evaluate, fit
 
-_SETTINGS = "prune.json"
+_SETTINGS, _PLAN = "prune.json", "plan.json"
 BATCH = 500
 
 
@@ -99,10 +100,11 @@ def prune_run(
     }
     _claim(folder, settings)
     train, val = loader(found.train, BATCH), loader(found.val, BATCH)
-    small, report = prune(run.net, train, val, config, advance)
+    small, report = prune(run.net, train, val, _begun(folder, config), advance)
     make_folder(folder)
     with locked(folder):
         write_json(folder / _SETTINGS, settings)
+        (folder / _PLAN).write_text(report.plan.to_json() + "\n", encoding="utf-8")
         healed = None
         if healing.epochs:
             healed = _heal(small, run, found, folder, healing, progress)
@@ -121,6 +123,16 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
             f"{str(folder)!r} holds an unfinished cut with other settings; pass a new folder, or the "
             "settings in its prune.json"
         )
+
+
+def _begun(folder: Path, config: PruneConfig) -> PruneConfig:
+    """Return the aim of a healing that was stopped: as many layers, however fast they are today."""
+    path = folder / _PLAN
+    if not path.exists():
+        return config
+    plan = DepthPlan.from_json(path.read_text("utf-8"))
+    kept = {name: getattr(config, name) for name in ("criterion", "compensation", "loss")}
+    return PruneConfig(len(plan.keep), **kept)
 
 
 def _heal(
@@ -152,7 +164,6 @@ def _write(
 ) -> Run:
     small.eval()
     (folder / "model.safetensors").unlink(missing_ok=True)
-    (folder / "plan.json").write_text(report.plan.to_json() + "\n", encoding="utf-8")
     analysis = analyse(small, data, "val")
     analysis["depth_after_epoch"] = ("epoch", [find_stages(small).depth])
     summary = run.summary | {

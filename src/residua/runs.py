@@ -209,6 +209,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
         "adaptive": config.adaptive,
         "epochs": config.train.epochs,
         "seconds": round(timer.time_elapsed(), 1),
+        "precision": config.train.precision,
         "seed": config.train.seed,
         "scale": asdict(data.scale) if data.scale else None,
         "samples": {s: len(getattr(data, s)) for s in ("train", "val", "test")},

@@ -214,12 +214,14 @@ def _fits(model: nn.Module, x: Tensor) -> bool:
 
 
 def first(batches: Iterable[Any], samples: int) -> list[Any]:
-    """Return the first batches, up to so many samples."""
-    kept, seen = [], 0
+    """Return the first so many samples, as batches."""
+    kept: list[Any] = []
     for batch in batches:
-        kept.append(batch)
-        seen += len(batch[0] if isinstance(batch, tuple | list) else batch)
-        if seen >= samples:
+        several = isinstance(batch, tuple | list)
+        parts = [part[:samples] for part in (batch if several else [batch])]
+        kept.append(tuple(parts) if several else parts[0])
+        samples -= len(parts[0])
+        if samples <= 0:
             break
     return kept
 

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from types import MethodType
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor
 
 from residua.depth.adaptive_config import AdaptiveConfig
 from residua.depth.controller import Decision, DepthController
 from residua.errors import InputError
+from residua.stack import find_stages
 
 
 class AdaptiveDepth(L.Callback):
@@ -74,6 +77,8 @@ class AdaptiveDepth(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Find the stack, and have a checkpoint's depth restored before its weights are."""
+        if type(pl_module).forward is L.LightningModule.forward:  # no forward of its own
+            pl_module.forward = MethodType(_through_its_network, pl_module)  # type: ignore[method-assign]
         if stage == "fit" or self.controller is None:
             self.controller = DepthController(pl_module, config=self.config)
         if stage == "fit":
@@ -111,6 +116,8 @@ class AdaptiveDepth(L.Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Leave the module as it was, besides its depth."""
         pl_module.on_load_checkpoint = self._load  # type: ignore[method-assign]
+        if getattr(pl_module.forward, "__func__", None) is _through_its_network:
+            del pl_module.forward
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ask the rule, apply its plan or undo the last, and wrap a distributed model anew."""
@@ -144,6 +151,12 @@ class AdaptiveDepth(L.Callback):
         """Take over a checkpoint's depth and decisions."""
         if self.controller is not None and state:
             self.controller.load_state_dict(state)
+
+
+def _through_its_network(module: L.LightningModule, x: Tensor) -> Tensor:
+    """Be the forward of a module that has none: that of the network in it."""
+    logits: Tensor = find_stages(module).net(x)
+    return logits
 
 
 def _averages(trainer: L.Trainer) -> list[Any]:

@@ -1,7 +1,7 @@
 """What makes up for removed layers: a frozen record of weights and step sizes to fold into the cut."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from jaxtyping import Shaped
 from torch import Tensor
@@ -10,8 +10,8 @@ from residua.errors import InputError
 
 Body = Literal["none", "mean", "repeat", "steps", "readers"]
 Head = Literal["keep", "affine", "affine-pair", "weighted"]
-BODIES: tuple[Body, ...] = ("none", "mean", "repeat", "steps", "readers")
-HEADS: tuple[Head, ...] = ("affine", "affine-pair", "weighted")
+_BODIES: tuple[Body, ...] = get_args(Body)
+_HEADS: tuple[Head, ...] = get_args(Head)
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,13 @@ def kind_named(name: str) -> Kind:
         InputError: there is no such compensation.
     """
     body, plus, head = name.partition("+")
-    if not plus and body in HEADS:
+    if not plus and body in _HEADS:
         body, head = "none", body
-    known = [b for b in BODIES if b == body], [h for h in ("keep", *HEADS) if h == (head or "keep")]
-    if not all(known) or (plus and not head):
+    bodies = [b for b in _BODIES if b == body]
+    heads = [h for h in _HEADS if h == (head if plus or head else "keep")]
+    if not (bodies and heads) or (plus and head == "keep"):
         raise InputError(
-            f"unknown compensation {name!r}; pass one of {', '.join(BODIES)} for the layers, one of "
-            f"{', '.join(HEADS)} for the head, or both with a plus, such as 'steps+weighted'"
+            f"unknown compensation {name!r}; pass one of {', '.join(_BODIES)} for the layers, one of "
+            f"{', '.join(_HEADS[1:])} for the head, or both with a plus, such as 'steps+weighted'"
         )
-    return Kind(known[0][0], known[1][0])
+    return Kind(bodies[0], heads[0])

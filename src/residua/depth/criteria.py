@@ -88,7 +88,7 @@ def criterion_named(name: str) -> Criterion:
 
 def plan_depth(
     evidence: Any,
-    criterion: str = "depth-curve",
+    criterion: str = "spans",
     *,
     keep: int | None = None,
     threshold: float | None = None,
@@ -98,7 +98,7 @@ def plan_depth(
 
     Args:
         evidence: Statistics (of several stages a list), Similarity, DepthCurve, Oracle or names.
-        criterion: a name in CRITERIA.
+        criterion: a name in CRITERIA; default "spans", which reads :func:`residua.similarity`.
         keep: how many layers stay; the lowest scored go, of those that share weights the last ones
             first.
         threshold: for rules that score, layers below it go (default none); for "paper" 0.01.

@@ -33,6 +33,8 @@ class DepthCurve:
         ridge: chosen for each state by held-out loss, relative to the mean variance of a unit.
         heads: the fitted heads.
         names: the module that made each layer, t = 1…T.
+        foldable: whether a head can take the place of the model's own: it is fitted to the old logits,
+            and these are K x_T + c.
     """
 
     target: Target
@@ -42,13 +44,20 @@ class DepthCurve:
     ridge: Float[np.ndarray, "state"]
     heads: tuple[AffineHead, ...]
     names: tuple[str, ...]
+    foldable: bool = True
 
     def compensation(self, keep: int) -> Compensation:
         """Return the head fitted on the state after `keep` layers, for the network cut there.
 
         Raises:
-            InputError: the curve is of no such state.
+            InputError: the curve is of no such state, or the model's head cannot be replaced so.
         """
+        if not self.foldable:
+            raise InputError(
+                "the heads of this curve cannot take the place of the model's own: they are fitted to "
+                "labels, or the model's logits are not K x + c of the last state alone; use "
+                "residua.compensate, or in training the rule 'spans'"
+            )
         if not 0 <= keep < len(self.heads):
             raise InputError(f"the curve has states 0…{len(self.heads) - 1}, not {keep}")
         head = self.heads[keep]
@@ -64,6 +73,7 @@ class NormalEquations:
         self.classes = stack.classes
         self.states: list[Tensor] = []
         self.fits: list[LeastSquares] = []
+        self.readout, self.foldable = stack.readout, False
 
     def begin(self, labels: Tensor | None) -> None:
         """Start a batch."""
@@ -81,6 +91,8 @@ class NormalEquations:
             assert self.labels is not None
             z = nn.functional.one_hot(self.labels.to(z.device), self.classes).to(z.dtype)
         if not self.fits:
+            logits_wanted = self.target == "logits"
+            self.foldable = logits_wanted and self.readout.gives(logits, self.states[-1])
             self.fits = [LeastSquares(x, z) for x in self.states]
         for fit, x in zip(self.fits, self.states, strict=True):
             fit.add(x, z)
@@ -270,7 +282,8 @@ def fit_curve(
         scored.merge(fit.merge)
     mean, error, accuracy = scored.figures(column)
     ridge = np.asarray(ridges)[best]
-    return DepthCurve(fit.target, mean, error, accuracy, ridge, kept, stack.names)
+    names, foldable = stack.names, equations.foldable
+    return DepthCurve(fit.target, mean, error, accuracy, ridge, kept, names, foldable)
 
 
 def _known(target: str) -> Target:

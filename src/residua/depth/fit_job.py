@@ -48,15 +48,15 @@ class Job(NamedTuple):
         return total(self.options.merge(value))
 
     def inputs(self, samples: int | None = None) -> Iterator[Tensor]:
-        """Yield the inputs of the batches, up to so many samples."""
+        """Yield the inputs of the batches, the first so many samples."""
         seen = 0
         for batch in self.batches:
             x, _ = unpack(batch, self.whole.classes)
-            if not len(x):
-                continue
-            yield as_inputs(x, self.whole.weight)
+            x = x if samples is None else x[: samples - seen]
+            if len(x):
+                yield as_inputs(x, self.whole.weight)
             seen += len(x)
-            if samples is not None and seen >= samples:
+            if seen == samples:
                 return
         if not seen:
             raise InputError("the data loader gave no batch; pass one with at least one sample")

@@ -21,13 +21,15 @@ class AffineHead:
 class LeastSquares:
     """Streams Σ x xᵀ and Σ x zᵀ about the first batch's means, for the affine map x → z.
 
-    Products add up in the model's precision over at most 8,192 samples and in float64 beyond.
+    Products add up in the model's precision, at least float32, over at most 8,192 samples and in float64
+    beyond.
     """
 
     FLUSH = 8192
 
     def __init__(self, x: Float[Tensor, "batch unit"], z: Float[Tensor, "batch output"]):
         units, outputs = x.shape[1], z.shape[1]
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         self.origin = x.mean(0)
         self.gram_part = x.new_zeros(units, units)
         self.cross_part = x.new_zeros(units, outputs + 1)
@@ -44,10 +46,10 @@ class LeastSquares:
         weight: Float[Tensor, "batch"] | None = None,
     ) -> None:
         """Add a batch; a sample's squared error counts by its weight, 1 by default."""
-        x = x - self.origin
-        z = torch.cat([z, z.new_ones(len(z), 1)], 1)  # the last column gives Σ x
+        x = x.to(self.origin) - self.origin
+        z = torch.cat([z.to(x), x.new_ones(len(z), 1)], 1)  # the last column gives Σ x
         if weight is not None:
-            root = weight.sqrt()[:, None]
+            root = weight.to(x).sqrt()[:, None]
             x, z = x * root, z * root
         _add_gram(self.gram_part, x)
         self.cross_part.addmm_(x.T, z)

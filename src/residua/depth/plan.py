@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 
 from residua.errors import InputError
 
@@ -37,6 +38,9 @@ class DepthPlan:
 
     def __post_init__(self) -> None:
         known = range(1, self.depth + 1)
+        numbers = (*self.keep, *(self.firsts or ()))
+        if not all(isinstance(t, Integral) and not isinstance(t, bool) for t in numbers):
+            raise InputError(f"layers are named by whole numbers from 1, not {numbers}")
         if not self.keep or list(self.keep) != sorted(set(self.keep) & set(known)):
             raise InputError(
                 f"a plan must keep at least one layer, in ascending order, out of 1…{self.depth}, "

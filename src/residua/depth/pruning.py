@@ -153,7 +153,7 @@ def prune(
     if config.keep is not None:
         check_keep(config.keep, stack.depth)
     kind = config.compensation or usual_compensation(model, config.loss)
-    found = evidence(model, config.criterion, fit_batches, held_out_batches)
+    found = evidence(model, config.criterion, fit_batches, held_out_batches, config.loss)
     x = _a_batch(held_out_batches, stack.classes, stack.weight)
     before = measure(model, held_out_batches, config.loss, seconds=latencies([model], x)[0])
     if config.max_drop_points is not None and before.accuracy != before.accuracy:
@@ -201,11 +201,16 @@ def usual_compensation(model: nn.Module, loss: Loss = cross_entropy) -> str:
 
 
 def evidence(
-    model: nn.Module, criterion: str, fit_batches: Iterable[Any], held_out_batches: Iterable[Any]
+    model: nn.Module,
+    criterion: str,
+    fit_batches: Iterable[Any],
+    held_out_batches: Iterable[Any],
+    loss: Loss = cross_entropy,
 ) -> Any:
     """Return what a criterion reads, taken from training batches.
 
-    Of "depth-curve" the heads are fitted on them and scored on the held-out ones.
+    Of "depth-curve" the heads are fitted on them and scored on the held-out ones. The loss is for the
+    criteria that read one.
     """
     kind = criterion_named(criterion).evidence
     stack = find_stages(model)
@@ -217,9 +222,9 @@ def evidence(
     if kind is Similarity:
         return similarity(model, first(fit_batches, SAMPLES))
     if kind is DepthCurve:
-        return depth_curve(model, first(fit_batches, SAMPLES), held_out_batches)
+        return depth_curve(model, first(fit_batches, SAMPLES), held_out_batches, loss=loss)
     if kind is Oracle:
-        return oracle(model, first(fit_batches, ORACLE_SAMPLES))
+        return oracle(model, first(fit_batches, ORACLE_SAMPLES), loss=loss)
     return stack.names
 
 

@@ -23,7 +23,7 @@ def apply(plan: DepthPlan, model: Model, *, compensation: Compensation | None = 
 
     Arguments and errors as for :func:`cut`; the model given is not touched.
     """
-    smaller = copy.deepcopy(model)
+    smaller = _copied(model)
     cut(smaller, plan, compensation=compensation)
     return smaller
 
@@ -68,6 +68,18 @@ def cut(
             optimizer.state.pop(parameter, None)
         for parameter in fresh:
             _forget(optimizer, parameter)
+
+
+def _copied(model: Model) -> Model:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        if "deepcopy protocol" not in str(error):
+            raise
+        raise InputError(
+            f"the {type(model).__name__} cannot be copied, since it keeps a tensor that is still to be "
+            "differentiated; keep it detached, such as self.last_loss = loss.detach()"
+        ) from error
 
 
 def layout(model: nn.Module) -> Callable[[], None]:

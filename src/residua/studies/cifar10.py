@@ -21,7 +21,7 @@ from residua.depth.pruning import evidence, measure
 from residua.depth.surgery import apply
 from residua.provenance import machine, versions
 from residua.pruned import Healing
-from residua.studies.jobs import WORK, repeat, results
+from residua.studies.jobs import WORK, precision, repeat, results
 from residua.train_config import TrainConfig
 from residua.training import evaluate, fit
 
@@ -42,7 +42,7 @@ def train_config(seed: int, epochs: int) -> TrainConfig:
         augment="crop-flip",
         clip=5.0,
         seed=seed,
-        precision="bf16-mixed",
+        precision=precision(),
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.progress import Progress
 
 from residua import runs
@@ -15,6 +16,20 @@ from residua.training import quiet_lightning
 
 RESULTS = Path("docs/evidence")
 WORK = Path("runs")
+_HALF = ("avx512_bf16", "amx_bf16", "bf16")  # how processors call that they multiply in bfloat16
+
+
+def precision() -> str:
+    """Return in which precision studies of large networks train here.
+
+    "bf16-mixed" where the processor multiplies in it, and "32-true" elsewhere, where bfloat16 would take
+    many times as long.
+    """
+    tell = getattr(torch.cpu, "get_capabilities", dict)  # older ones of torch do not
+    found: Mapping[str, Any] = tell()
+    return "bf16-mixed" if any(found.get(name) for name in _HALF) else "32-true"
+
+
 # What a study does with one seed, in a folder of its own; returns the summary to store.
 Job = Callable[[int, Path], dict[str, Any]]
 

@@ -2,13 +2,13 @@
 
 from residua.choices import Weights
 from residua.runs import RunConfig
-from residua.studies.jobs import repeat, training
+from residua.studies.jobs import precision, repeat, training
 from residua.train_config import TrainConfig
 
 # Variable weights have 15 times the parameters, so a step costs more: larger batches, fewer epochs.
 _TRAIN: dict[Weights, TrainConfig] = {
-    "shared": TrainConfig(epochs=16, batch_size=128, input_dropout=0.3, precision="bf16-mixed"),
-    "variable": TrainConfig(epochs=10, batch_size=256, input_dropout=0.3, precision="bf16-mixed"),
+    "shared": TrainConfig(epochs=16, batch_size=128, input_dropout=0.3, precision=precision()),
+    "variable": TrainConfig(epochs=10, batch_size=256, input_dropout=0.3, precision=precision()),
 }
 # "spans" is asked after two and three epochs, when even two layers lose nothing; a network that is to be
 # trained on keeps a fifth of its layers.
