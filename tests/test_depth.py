@@ -145,7 +145,7 @@ def test_plans_round_trip_and_print():
             plan_for(net_of(), keep)
     text = plan.to_json().replace("[1, 3]", "[1.0, 3.0]")
     # Types that are checked at run time, as in these tests, refuse it first.
-    with pytest.raises(rs.InputError, match="layers are named by whole numbers|not a depth plan"):
+    with pytest.raises(rs.InputError, match=r"layers are named by whole numbers|not a depth plan"):
         rs.DepthPlan.from_json(text)
 
 
