@@ -9,7 +9,8 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/depth.md", "docs/dynamics.md", "docs/transients.md"]
+    "page",
+    ["README.md", "docs/depth.md", "docs/dynamics.md", "docs/models.md", "docs/transients.md"],
 )
 def test_the_code_of_a_page_runs(page):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)

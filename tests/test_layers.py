@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
     {"errors", "choices", "provenance", "distributed"},
-    {"nets", "convnet", "data", "sources"},
-    {"readout"},
+    {"nets", "convnet", "data", "sources", "layers"},
+    {"readout", "discovery"},
     {"store", "stack"},
+    {"inputs"},
     {"streaming"},
     {"tracing", "statistics"},
     {"dynamics", "transients"},

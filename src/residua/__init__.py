@@ -59,9 +59,10 @@ if TYPE_CHECKING:
     )
     from residua.dynamics.sweep import critical_step_size, stability_sweep
     from residua.errors import InputError, MissingExtraError, ResiduaError, StackError
+    from residua.layers import ResidualStack
     from residua.nets import MLP, ResNet
     from residua.sources import Split
-    from residua.stack import ResidualStack, find_stack, find_stages
+    from residua.stack import find_blocks, find_stack, find_stages
     from residua.statistics import Moments, Statistics, accumulate
     from residua.store import NetConfig, build, load, save
     from residua.tracing import Trace, trace
@@ -152,7 +153,8 @@ _HOME = {
     ),
     "errors": ("InputError", "MissingExtraError", "ResiduaError", "StackError"),
     "nets": ("MLP", "ResNet"),
-    "stack": ("ResidualStack", "find_stack", "find_stages"),
+    "layers": ("ResidualStack",),
+    "stack": ("find_blocks", "find_stack", "find_stages"),
     "statistics": ("Moments", "Statistics", "accumulate"),
     "store": ("NetConfig", "build", "load", "save"),
     "tracing": ("Trace", "trace"),
@@ -251,6 +253,7 @@ __all__ = [
     "enumerate_fixed_points",
     "escape_time",
     "evaluate",
+    "find_blocks",
     "find_fixed_points",
     "find_stack",
     "find_stages",

@@ -1,62 +1,32 @@
 """Where the residual blocks of a model are: the only file that knows model families."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import compress
-from numbers import Integral
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from residua.convnet import ConvResNet
+from residua.discovery import discover
 from residua.errors import StackError
+from residua.layers import Port, ResidualStack, logits_of
 from residua.nets import MLP, ResNet
 from residua.readout import Readout, readout
 
 Net = ResNet | MLP | ConvResNet
-Visit = Callable[[int, Tensor, Tensor], None]
-Change = Callable[[int, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class ResidualStack:
-    """The ordered blocks x_{t−1} → x_t of a model, t = 1…T, and its head.
+class OwnStack(ResidualStack):
+    """The layers of a network of residua, and its head.
 
     Attributes:
-        model: what is called on a batch and returns logits.
         net: the module that owns the blocks; `model` itself or inside it.
-        blocks: the module of every layer; with shared weights the same module T times.
-        names: one name a layer, as the user finds it in the model.
-        stages: the stage of every layer; the states of a stage have one shape.
         readout: the map from the last state to the logits.
-        branch_is_residual: whether y_t = x_t − x_{t−1} is what the block's branch put out. It is not
-            so in an MLP, which has no skip: there y_t is only the difference of two states.
     """
 
-    model: nn.Module
     net: Net
-    blocks: tuple[nn.Module, ...]
-    names: tuple[str, ...]
-    stages: tuple[str, ...]
     readout: Readout
-    branch_is_residual: bool
-
-    @property
-    def depth(self) -> int:
-        """T, the number of layers."""
-        return len(self.blocks)
-
-    @property
-    def classes(self) -> int:
-        """Number of logits."""
-        return self.readout.classes
-
-    @property
-    def weight(self) -> Tensor:
-        """A parameter, for the device and precision that inputs must have."""
-        return next(self.net.parameters())
 
     @property
     def ends_at_head(self) -> bool:
@@ -65,19 +35,6 @@ class ResidualStack:
         last = net.in_stages()[-1] if isinstance(net, ConvResNet) else list(net.blocks)
         return len(last) > 0 and last[-1] is self.blocks[-1]
 
-    def only(self, keep: Sequence[bool]) -> "ResidualStack":
-        """Return the stack of some of the layers, which is what visits then see."""
-
-        def chosen(values: tuple[Any, ...]) -> tuple[Any, ...]:
-            return tuple(compress(values, keep))
-
-        return replace(
-            self,
-            blocks=chosen(self.blocks),
-            names=chosen(self.names),
-            stages=chosen(self.stages),
-        )
-
     def run(self, t: int, x: Tensor) -> Tensor:
         """Return x_t of x_{t−1} by layer t = 1…T alone, with its step size, past any hooks."""
         h = 1.0 if isinstance(self.net, ConvResNet) else self.net.steps[t - 1]
@@ -85,111 +42,8 @@ class ResidualStack:
         after: Tensor = block.forward(x) if h == 1.0 else block.forward(x, h)
         return after
 
-    def check_layer(self, t: int, first: int = 1) -> None:
-        """Raise StackError unless t is one of the layers (or states, with first = 0)."""
-        if not isinstance(t, Integral) or not first <= t <= self.depth:
-            what = ", ".join(f"{t} ({name})" for t, name in enumerate(self.names, 1))
-            zero = "0 (the lifted input), " if first == 0 else ""
-            raise StackError(f"there is no layer {t}; the layers are {zero}{what}")
 
-    @contextmanager
-    def watch(self, visit: Visit, *, copy: bool = True) -> Iterator[None]:
-        """Call visit(t, x_{t−1}, x_t) for each layer t = 1…T of the forward pass run inside.
-
-        Args:
-            visit: called after every layer.
-            copy: keep x_{t−1} as it was before the layer ran, which a layer that works in place would
-                overwrite; see :meth:`works_in_place`.
-
-        Raises:
-            StackError: the forward pass ran another number of layers than the stack has.
-        """
-        with self._hooks(lambda t, before, after: visit(t, before, after), copy=copy):
-            yield
-
-    @contextmanager
-    def change(
-        self, new: Change, *, first: Callable[[Tensor], Tensor] | None = None
-    ) -> Iterator[None]:
-        """Go on from new(t, x_{t−1}, x_t) in place of x_t after each layer of the pass run inside.
-
-        Args:
-            new: gives the state to go on with after layer t = 1…T.
-            first: gives the state to begin with in place of x_0.
-
-        Raises:
-            StackError: as :meth:`watch`.
-        """
-        with self._hooks(new, first=first, copy=True):
-            yield
-
-    @contextmanager
-    def _hooks(
-        self,
-        after_layer: Callable[[int, Tensor, Tensor], Tensor | None],
-        *,
-        first: Callable[[Tensor], Tensor] | None = None,
-        copy: bool,
-    ) -> Iterator[None]:
-        t = 0
-        kept: Tensor | None = None
-
-        def before(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            nonlocal t, kept
-            t += 1
-            x = first(inputs[0]) if first is not None and t == 1 else inputs[0]
-            kept = x.clone() if copy else x
-            return (x, *inputs[1:])
-
-        def after(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-            assert kept is not None
-            return after_layer(t, kept, output)
-
-        handles = []
-        for block in dict.fromkeys(self.blocks):
-            handles += [
-                block.register_forward_pre_hook(before),
-                block.register_forward_hook(after),
-            ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-        if t != self.depth:
-            raise StackError(
-                f"the forward pass ran {t} layers where the model has {self.depth}; watch exactly "
-                "one call of the model at a time"
-            )
-
-    def works_in_place(self, x: Tensor) -> bool:
-        """Return whether a layer overwrites the state it is given; runs the model once."""
-        found = False
-        version = 0
-
-        def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            nonlocal version
-            version = inputs[0]._version
-
-        def after(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            nonlocal found
-            found |= inputs[0]._version != version
-
-        handles = [b.register_forward_pre_hook(before) for b in dict.fromkeys(self.blocks)]
-        handles += [b.register_forward_hook(after) for b in dict.fromkeys(self.blocks)]
-        try:
-            # Tensors of inference mode have no version.
-            with torch.inference_mode(False), torch.no_grad():
-                self.model(x.clone())
-        finally:
-            for handle in handles:
-                handle.remove()
-        return found
-
-
-def find_stack(
-    model: nn.Module, stage: str | None = None, *, images: bool = False
-) -> ResidualStack:
+def find_stack(model: nn.Module, stage: str | None = None, *, images: bool = False) -> OwnStack:
     """Return the residual stack of a model that is, or contains, one network of residua.
 
     Args:
@@ -201,25 +55,16 @@ def find_stack(
         StackError: there is no network, or more than one; or no such stage, several and none named, or
             its states have more dimensions.
     """
-    whole = find_stages(model)
-    names = list(dict.fromkeys(whole.stages))
-    if stage is None and len(names) > 1:
-        raise StackError(
-            f"{type(whole.net).__name__} has {len(names)} stages whose states differ in shape; pass one "
-            f"of them where a stage can be named, such as trace(model, x, stage={names[0]!r}): "
-            f"{', '.join(names)}"
-        )
-    if stage is not None and stage not in names:
-        raise StackError(f"there is no stage {stage!r}; the stages are {', '.join(names)}")
+    whole = find_stages(model).stage(stage)
     if isinstance(whole.net, ConvResNet) and not images:
         raise StackError(
             f"the states of a {type(whole.net).__name__} are images, and this works on states "
             "(batch, unit); residua.trace, residua.accumulate and all that cuts depth take both"
         )
-    return whole if stage is None else whole.only([s == stage for s in whole.stages])
+    return whole
 
 
-def find_stages(model: nn.Module) -> ResidualStack:
+def find_stages(model: nn.Module) -> OwnStack:
     """Return the layers of all stages of a model as one stack, in the order in which they run.
 
     Raises:
@@ -230,19 +75,87 @@ def find_stages(model: nn.Module) -> ResidualStack:
         where = f": {', '.join(name or '(the model itself)' for name, _ in found)}" if found else ""
         raise StackError(
             f"{type(model).__name__} holds {len(found)} modules of the classes residua.ResNet, "
-            f"residua.MLP or residua.ConvResNet{where}; pass a model with exactly one"
+            f"residua.MLP or residua.ConvResNet{where}; pass a model with exactly one. Of other models "
+            "residua.trace, accumulate and similarity show the layers"
         )
     path, net = found[0]
     prefix = f"{path}." if path else ""
     names, stages, blocks = zip(*_layers(net), strict=True)
+    residual = net.residual_head if isinstance(net, ResNet) else None
+    head = readout(net.head, residual)
+    return OwnStack(
+        model=model,
+        blocks=blocks,
+        names=tuple(prefix + name for name in names),
+        stages=tuple(prefix + stage for stage in stages),
+        ports=(Port(),) * len(blocks),
+        classes=head.classes,
+        branch_is_residual=not isinstance(net, MLP),
+        net=net,
+        readout=head,
+    )
+
+
+def stack_of(model: nn.Module | ResidualStack, x: Any) -> ResidualStack:
+    """Return the layers of any model: its stack, that of the network of residua in it, or what is found.
+
+    Args:
+        model: the model, or its layers as :func:`find_blocks` returned them.
+        x: inputs, a tensor or named ones.
+
+    Raises:
+        StackError: no layers were found.
+    """
+    if isinstance(model, ResidualStack):
+        return model
+    return find_stages(model) if is_own(model) else find_blocks(model, x)
+
+
+def is_own(model: nn.Module) -> bool:
+    """Return whether a model is, or contains, a network of residua."""
+    return any(isinstance(m, Net) for m in model.modules())
+
+
+def find_blocks(model: nn.Module, x: Any, *, names: Sequence[str] | None = None) -> ResidualStack:
+    """Return the residual blocks of any model as one stack, found by what they do in one forward pass.
+
+    A block takes a state and gives one of the same shape that is, in the graph that autograd records,
+    the state plus something; a norm or a relu may follow. Modules are not known by name, so it makes no
+    difference which library the model is from.
+
+    Args:
+        model: any module; it is run once, in evaluation mode, on the first sample, and left as it was.
+        x: inputs: a tensor, or a mapping of named ones, such as a tokenizer's.
+        names: the blocks' names, or those of ModuleLists of them; default: they are found.
+
+    Raises:
+        StackError: no residual blocks were found, or the modules named keep no state.
+        InputError: there is no module of a name.
+    """
+    more = x if isinstance(x, Mapping) else {}
+    args = () if isinstance(x, Mapping) else (x[:1],)
+    one = {k: v[:1] if isinstance(v, Tensor) else v for k, v in more.items()}
+    found, output = discover(model, args, one, names)
+    called = [block.path for stage in found for block in stage]
+    seen: dict[str, int] = {}
+    labels = []
+    for path in called:
+        seen[path] = seen.get(path, 0) + 1
+        labels.append(f"{path}, call {seen[path]}" if called.count(path) > 1 else path)
+    parents = [stage[0].path.rpartition(".")[0] for stage in found]
+    stages = [
+        f"{parent}, from {stage[0].path}" if parents.count(parent) > 1 else parent
+        for parent, stage in zip(parents, found, strict=True)
+    ]
+    blocks = [block for stage in found for block in stage]
     return ResidualStack(
-        model,
-        net,
-        blocks,
-        tuple(prefix + name for name in names),
-        tuple(prefix + stage for stage in stages),
-        readout(net.head, net.residual_head if isinstance(net, ResNet) else None),
-        not isinstance(net, MLP),
+        model=model,
+        blocks=tuple(block.module for block in blocks),
+        names=tuple(labels),
+        stages=tuple(s for s, stage in zip(stages, found, strict=True) for _ in stage),
+        ports=tuple(block.port for block in blocks),
+        classes=logits_of(output, model).shape[-1],
+        branch_is_residual=not any(block.after for block in blocks),
     )
 
 

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.stack import ResidualStack, find_stack
-from residua.streaming import stream
+from residua.layers import ResidualStack, rows
+from residua.streaming import find_layers, stream
 
 
 @dataclass(frozen=True)
@@ -205,9 +205,10 @@ class StatisticsConsumer:
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
         """Add one layer's state and residual."""
-        before, after = before.flatten(1), after.flatten(1)  # images have units of their own, too
+        tokens = before.shape[1] if before.ndim == 3 else 1
+        before, after = rows(before), rows(after)
         if t == 1:
-            self._first_state(before)
+            self._first_state(before, tokens)
         y = after - before
         self._moments_of(t, y)
         # abs().sum() rather than torch's 1-norms, which take three to five times as long on a CPU.
@@ -219,8 +220,11 @@ class StatisticsConsumer:
         self.magnitude[t - 1] += torch.abs(y, out=spare).sum().item() / y.shape[1]
         self.previous = y
 
-    def _first_state(self, x: Tensor) -> None:
-        self.members = one_hot(self.labels, x, self.stack.classes)
+    def _first_state(self, x: Tensor, tokens: int) -> None:
+        labels = self.labels
+        if labels is not None and tokens > 1:
+            labels = labels.repeat_interleave(tokens)
+        self.members = one_hot(labels, x, self.stack.classes)
         size = self.members.sum(0)
         if self.count is None:
             classes = self.members.shape[1]
@@ -268,13 +272,17 @@ class StatisticsConsumer:
         return Moments(self.count.numpy(force=True).copy(), mean, m2, eps)
 
 
-def accumulate(model: nn.Module, batches: Iterable[Any], *, stage: str | None = None) -> Statistics:
+def accumulate(
+    model: nn.Module | ResidualStack, batches: Iterable[Any], *, stage: str | None = None
+) -> Statistics:
     """Stream a data set through a model and return the statistics of its states and residuals.
 
     Args:
-        model: a model with a residual stack.
-        batches: yields x or (x, labels); labels 0…C−1 give statistics per class.
-        stage: which one, of a network with several; of images every pixel of a channel is a unit.
+        model: any model with residual layers, or what :func:`residua.find_blocks` returned of it.
+        batches: yields x, (x, labels), or mappings of named inputs with or without `labels`; labels
+            0…C−1 give statistics per class.
+        stage: which one, of a model with several. Of images every pixel of a channel is a unit, of
+            sequences every token a sample.
 
     Returns:
         Statistics, float64. Memory is layers × classes × units, whatever the number of samples.
@@ -283,7 +291,8 @@ def accumulate(model: nn.Module, batches: Iterable[Any], *, stage: str | None = 
         StackError: no residual stack was found, or no such stage.
         InputError: no batch came, or labels do not fit.
     """
-    stack = find_stack(model, stage, images=True)
+    whole, batches = find_layers(model, batches)
+    stack = whole.stage(stage)
     consumer = StatisticsConsumer(stack)
     stream(stack, batches, consumer)
     return consumer.result()

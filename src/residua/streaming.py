@@ -3,15 +3,27 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.stack import ResidualStack, find_stages, like
+from residua.inputs import (
+    Inputs,
+    as_any_inputs,
+    as_inputs,
+    inputs_of,
+    samples_in,
+    some_samples,
+    split_batch,
+    unpack,
+)
+from residua.layers import ResidualStack
+from residua.stack import find_stages, is_own, stack_of
 
+NO_BATCH = "the data loader gave no batch; pass one with at least one sample"
 # (outputs, targets) → the loss of each sample.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -28,62 +40,6 @@ class Consumer(Protocol):
 
     def end(self, logits: Tensor) -> None:
         """Finish the batch with the model's output."""
-
-
-def unpack(batch: Any, classes: int) -> tuple[Tensor, Tensor | None]:
-    """Return x and labels of a batch, x or (x, labels).
-
-    Labels are whole numbers 0…classes − 1, one a sample; floating-point targets, of a regression say,
-    pass as they are.
-
-    Raises:
-        InputError: the batch is something else, or the labels or targets do not fit.
-    """
-    parts = batch if isinstance(batch, tuple | list) else (batch,)
-    if not 1 <= len(parts) <= 2 or not all(isinstance(p, Tensor | np.ndarray) for p in parts):
-        kind = ", ".join(type(p).__name__ for p in parts)
-        raise InputError(f"a batch must be x or (x, labels), tensors or arrays, not ({kind})")
-    x = torch.as_tensor(parts[0])
-    if x.ndim < 2:
-        raise InputError(
-            f"the x of a batch must have the shape (sample, …), not {tuple(x.shape)}; pass batches, "
-            "such as [x] or [(x, labels)], not the samples themselves"
-        )
-    if len(parts) == 1:
-        return x, None
-    labels = torch.as_tensor(parts[1])
-    if labels.is_floating_point() and labels.shape[:1] == x.shape[:1] and labels.ndim > 1:
-        return x, labels
-    if labels.is_floating_point() or labels.is_complex() or labels.shape != (len(x),):
-        raise InputError(
-            f"labels must be whole numbers, one for each of the {len(x)} samples, not {labels.dtype} "
-            f"of shape {tuple(labels.shape)}; targets of a regression have the shape (sample, output)"
-        )
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise InputError(
-            f"labels must be 0…{classes - 1}, as the head has {classes} classes, and these span "
-            f"{int(labels.min())}…{int(labels.max())}"
-        )
-    return x, labels.long()
-
-
-def as_inputs(x: Tensor | np.ndarray, weight: Tensor) -> Tensor:
-    """Return a batch of inputs on a parameter's device and in its precision.
-
-    Raises:
-        InputError: it is no tensor or array (sample, …), is empty, or holds NaN or infinite values.
-    """
-    if not isinstance(x, Tensor | np.ndarray):
-        raise InputError(f"x must be a tensor or array, not {type(x).__name__}")
-    x = like(torch.as_tensor(x), weight)
-    if x.ndim < 2 or not len(x):
-        raise InputError(
-            f"x must have the shape (sample, …) with at least one sample, not {tuple(x.shape)}"
-        )
-    # A sum takes no memory; it can overflow, so only where it is not finite are the values looked at.
-    if not bool(x.sum().isfinite()) and not bool(x.isfinite().all()):
-        raise InputError(f"x holds {int((~x.isfinite()).sum())} NaN or infinite values")
-    return x
 
 
 def class_labels(labels: Tensor | None, what: str) -> Tensor:
@@ -139,6 +95,24 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
+def find_layers(
+    model: nn.Module | ResidualStack, batches: Iterable[Any]
+) -> tuple[ResidualStack, Iterable[Any]]:
+    """Return the layers of any model, found on the first batch, and the batches, that one included.
+
+    Raises:
+        StackError: no layers were found.
+        InputError: there is no batch, or no inputs in it.
+    """
+    if isinstance(model, ResidualStack) or is_own(model):
+        return stack_of(model, None), batches
+    weight = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    rest = iter(batches)
+    for batch in rest:
+        return stack_of(model, as_any_inputs(inputs_of(batch), weight)), chain([batch], rest)
+    raise InputError(NO_BATCH)
+
+
 @torch.no_grad()
 def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -> None:
     """Run the model over batches, x or (x, labels), and hand every layer to the consumers.
@@ -162,28 +136,28 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
 
     with evaluating(stack.model):
         for batch in batches:
-            x, labels = unpack(batch, stack.classes)
-            if not len(x):
+            x, labels = split_batch(batch, stack.classes)
+            if not samples_in(x):
                 continue
             if seen and labelled != (labels is not None):
                 raise InputError("some batches have labels and others have none; pass one kind")
-            x = as_inputs(x, stack.weight)
+            x = as_any_inputs(x, stack.weight)
             if not seen:
-                in_place = stack.works_in_place(x[:1])
+                in_place = stack.works_in_place(some_samples(x, 1))
             labelled = labels is not None
             for consumer in consumers:
                 consumer.begin(labels)
             with refusing_too_large(stack, x), stack.watch(visit, copy=in_place):
-                logits = stack.model(x).to(wide)
+                logits = stack.outputs(x).to(wide)
             for consumer in consumers:
                 consumer.end(logits)
-            seen += len(x)
+            seen += samples_in(x)
     if seen == 0:
-        raise InputError("the data loader gave no batch; pass one with at least one sample")
+        raise InputError(NO_BATCH)
 
 
 @contextmanager
-def refusing_too_large(stack: ResidualStack, x: Tensor) -> Iterator[None]:
+def refusing_too_large(stack: ResidualStack, x: Inputs) -> Iterator[None]:
     """Turn running out of memory on a batch into an error that says how large a batch may be.
 
     Raises:
@@ -195,17 +169,18 @@ def refusing_too_large(stack: ResidualStack, x: Tensor) -> Iterator[None]:
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
-    fits = len(x) // 2
-    while fits > 1 and not _fits(stack.model, x[:fits]):
+    samples = samples_in(x)
+    fits = samples // 2
+    while fits > 1 and not _fits(stack, some_samples(x, fits)):
         fits //= 2
     raise InputError(
-        f"a batch of {len(x)} samples does not fit into memory; pass batches of {max(fits, 1)} or fewer"
+        f"a batch of {samples} samples does not fit into memory; pass batches of {max(fits, 1)} or fewer"
     )
 
 
-def _fits(model: nn.Module, x: Tensor) -> bool:
+def _fits(stack: ResidualStack, x: Inputs) -> bool:
     try:
-        model(x)
+        stack.outputs(x)
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
@@ -292,5 +267,5 @@ def held_out_figures(
             right = float((outputs.argmax(1) == labels).sum()) if classes else float("nan")
             found += HeldOut(lost, right, len(x))
     if not found.samples:
-        raise InputError("the data loader gave no batch; pass one with at least one sample")
+        raise InputError(NO_BATCH)
     return found

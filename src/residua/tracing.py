@@ -1,8 +1,9 @@
 """What every layer of a model did to one batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +11,11 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from residua.inputs import as_any_inputs
+from residua.layers import ResidualStack
 from residua.readout import Readout, check_logits
-from residua.stack import find_stack
-from residua.streaming import as_inputs, evaluating, refusing_too_large
+from residua.stack import OwnStack, stack_of
+from residua.streaming import evaluating, refusing_too_large
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Trace:
 
     states: Float[Tensor, "state batch *unit"]
     residuals: Float[Tensor, "layer batch *unit"]
-    logits: Float[Tensor, "batch classes"]
+    logits: Float[Tensor, "batch *classes"]
     names: tuple[str, ...]
     branch_is_residual: bool
 
@@ -39,13 +42,20 @@ class Trace:
         return len(self.names)
 
     def to_dataset(self, labels: Int[Tensor, "batch"] | None = None) -> xr.Dataset:
-        """Return labelled arrays: state 0…T, layer 1…T, sample, class, unit or channel, row, column."""
-        unit = ("unit",) if self.states.ndim == 3 else ("channel", "row", "column")
+        """Return labelled arrays: state 0…T, layer 1…T, sample, class, unit.
+
+        Sequences have token and unit, images channel, row and column.
+        """
+        dims = {3: ("unit",), 4: ("token", "unit"), 5: ("channel", "row", "column")}
+        unit = dims.get(self.states.ndim, tuple(f"unit_{i}" for i in range(self.states.ndim - 2)))
         data = xr.Dataset(
             {
                 "states": (("state", "sample", *unit), as_array(self.states)),
                 "residuals": (("layer", "sample", *unit), as_array(self.residuals)),
-                "logits": (("sample", "class"), as_array(self.logits)),
+                "logits": (
+                    ("sample", *(["position"] if self.logits.ndim == 3 else []), "class"),
+                    as_array(self.logits),
+                ),
             },
             coords={
                 "state": range(self.depth + 1),
@@ -67,7 +77,9 @@ def as_array(values: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def trace(model: nn.Module, x: Tensor, *, stage: str | None = None) -> Trace:
+def trace(
+    model: nn.Module | ResidualStack, x: Tensor | Mapping[str, Any], *, stage: str | None = None
+) -> Trace:
     """Run one batch and return the state after, and the residual of, every layer.
 
     The model is put in evaluation mode for the pass and back afterwards.
@@ -75,19 +87,21 @@ def trace(model: nn.Module, x: Tensor, *, stage: str | None = None) -> Trace:
     The identity K x_0 + Σ_t K y_t + c = logits is checked on every call, to 1e-5 of the largest
     absolute logit in float32 and 1e-12 in float64. With a norm before the linear head K carries the
     norm's scale at x_T; with a head that is not linear it is head(x_T) that must give the logits.
-    Of a stage that is not the last there is no such identity.
+    Of a stage that is not the last, and of other models than residua's, there is no such check.
 
     Args:
-        model: a model with a residual stack.
-        x: inputs.
-        stage: which one to trace, of a network with several (a convolutional one has three).
+        model: any model with residual layers, or what :func:`residua.find_blocks` returned of it.
+        x: inputs, or a mapping of named ones, such as a tokenizer's.
+        stage: which one to trace, of a model with several (a convolutional one has three, an encoder and
+            decoder two).
 
     Raises:
         StackError: no residual stack was found, no such stage, or the identity does not hold.
         InputError: the batch is empty, or holds NaN or infinite values.
     """
-    stack = find_stack(model, stage, images=True)
-    x = as_inputs(x, stack.weight)
+    module = model.model if isinstance(model, ResidualStack) else model
+    x = as_any_inputs(x, next(p for p in module.parameters() if p.is_floating_point()))
+    stack = stack_of(model, x).stage(stage)
     states: list[Tensor] = []
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:
@@ -95,11 +109,11 @@ def trace(model: nn.Module, x: Tensor, *, stage: str | None = None) -> Trace:
             states.append(before.detach().clone())
         states.append(after.detach().clone())
 
-    with evaluating(model):
+    with evaluating(stack.model):
         with refusing_too_large(stack, x), stack.watch(visit):
-            logits = model(x)
+            logits = stack.outputs(x)
         residuals = [after - before for before, after in pairwise(states)]
-        if stack.ends_at_head:
+        if isinstance(stack, OwnStack) and stack.ends_at_head:
             _check_identity(stack.readout, states, residuals, logits)
     return Trace(
         torch.stack(states), torch.stack(residuals), logits, stack.names, stack.branch_is_residual

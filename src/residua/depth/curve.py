@@ -13,7 +13,7 @@ from residua.depth.compensation import Compensation
 from residua.depth.least_squares import RIDGES, AffineHead, LeastSquares, Normal
 from residua.distributed import Merge, alone, total
 from residua.errors import InputError
-from residua.stack import ResidualStack, find_stack
+from residua.stack import OwnStack, find_stack
 from residua.streaming import Loss, class_labels, cross_entropy, sample_losses, stream
 
 Target = Literal["logits", "labels"]
@@ -68,7 +68,7 @@ class DepthCurve:
 class NormalEquations:
     """Streams the least squares from every state (or residual) to the logits or labels."""
 
-    def __init__(self, stack: ResidualStack, target: Target, of: Of = "states"):
+    def __init__(self, stack: OwnStack, target: Target, of: Of = "states"):
         self.target, self.of = target, of
         self.classes = stack.classes
         self.states: list[Tensor] = []
@@ -256,7 +256,7 @@ class CurveFit(NamedTuple):
 
 
 def fit_curve(
-    stack: ResidualStack,
+    stack: OwnStack,
     batches: tuple[Iterable[Any], Iterable[Any], Iterable[Any] | None],
     fit: CurveFit,
 ) -> DepthCurve:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from residua.depth.plan import DepthPlan
 from residua.distributed import Merge, alone, total
 from residua.errors import InputError
-from residua.stack import ResidualStack
-from residua.streaming import Loss, as_inputs, cross_entropy, refusing_too_large, unpack
+from residua.inputs import as_inputs, unpack
+from residua.stack import OwnStack
+from residua.streaming import Loss, cross_entropy, refusing_too_large
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class FitOptions:
 class Job(NamedTuple):
     """The uncut and the cut stack, the plan, and what is fitted on."""
 
-    whole: ResidualStack
-    small: ResidualStack
+    whole: OwnStack
+    small: OwnStack
     plan: DepthPlan
     batches: Iterable[Any]
     options: FitOptions
@@ -73,7 +74,7 @@ def read(linear: nn.Linear | nn.Conv2d, model: nn.Module, x: Tensor) -> tuple[Te
     return found[0], found[1]
 
 
-def states_around(stack: ResidualStack, t: int, x: Tensor) -> tuple[Tensor, Tensor]:
+def states_around(stack: OwnStack, t: int, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the states before and after a layer."""
     found: list[Tensor] = []
 

@@ -12,9 +12,10 @@ from residua.depth.compensation import Head
 from residua.depth.fit_job import Job, read
 from residua.depth.least_squares import AffineHead, LeastSquares
 from residua.errors import InputError
+from residua.inputs import as_inputs, unpack
 from residua.nets import ResNet
-from residua.stack import ResidualStack
-from residua.streaming import as_inputs, sample_losses, unpack
+from residua.stack import OwnStack
+from residua.streaming import sample_losses
 
 
 @dataclass
@@ -24,7 +25,7 @@ class _Features:
     Where the head reads y_T already and no pair is fitted, L y_T stays as it is.
     """
 
-    small: ResidualStack
+    small: OwnStack
     linear: nn.Linear
     pair: bool
 

@@ -9,8 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.stack import ResidualStack, find_stages, like
-from residua.streaming import Loss, cross_entropy, evaluating, sample_losses, unpack
+from residua.inputs import unpack
+from residua.layers import ResidualStack
+from residua.stack import find_stages, like
+from residua.streaming import Loss, cross_entropy, evaluating, sample_losses
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,10 @@ from residua.depth.plan import DepthPlan, check_keep, share_weights
 from residua.depth.similarity import Similarity, similarity
 from residua.depth.surgery import Model, apply
 from residua.errors import InputError
+from residua.inputs import as_inputs, unpack
 from residua.stack import find_stages
 from residua.statistics import Statistics, accumulate
-from residua.streaming import (
-    Loss,
-    as_inputs,
-    cross_entropy,
-    first,
-    held_out_figures,
-    refuse_iterators,
-    unpack,
-)
+from residua.streaming import Loss, cross_entropy, first, held_out_figures, refuse_iterators
 
 SAMPLES = 8192  # of the training data, for a rule's evidence
 ORACLE_SAMPLES = 2048  # an oracle runs the network once for each layer, or more often

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.stack import ResidualStack, find_stages
-from residua.streaming import stream
+from residua.layers import ResidualStack, rows
+from residua.streaming import find_layers, stream
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Similarity:
         angle: the same of arccos(cos(x_a, x_b)) / π.
         products: of each stage, mean over samples of ⟨y_s, y_t⟩, layers s, t = 1…T.
         ratio: of every layer, mean over samples of ‖y_t‖ / ‖x_{t−1}‖.
-        samples: how many were seen.
+        rows: of each stage, how many samples were seen, of sequences tokens.
     """
 
     names: tuple[str, ...]
@@ -34,25 +34,28 @@ class Similarity:
     angle: dict[str, Float[np.ndarray, "state state"]]
     products: dict[str, Float[np.ndarray, "layer layer"]]
     ratio: Float[np.ndarray, "layers"]
-    samples: int
+    rows: dict[str, int]
 
     def __add__(self, other: "Similarity") -> "Similarity":
         """Merge what two parts of a data set gave (two processes, say)."""
         if self.names != other.names:
             raise InputError("similarities of different stacks cannot be merged; use one model")
-        n, m = self.samples, other.samples
+        of = [self.rows[s] for s in self.stages], [other.rows[s] for s in other.stages]
 
-        def mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            return np.asarray((n * a + m * b) / (n + m))
+        def mean(
+            mine: dict[str, np.ndarray], others: dict[str, np.ndarray]
+        ) -> dict[str, np.ndarray]:
+            n, m = self.rows, other.rows
+            return {s: (n[s] * mine[s] + m[s] * others[s]) / (n[s] + m[s]) for s in mine}
 
         return Similarity(
             self.names,
             self.stages,
-            {s: mean(self.cosine[s], other.cosine[s]) for s in self.cosine},
-            {s: mean(self.angle[s], other.angle[s]) for s in self.angle},
-            {s: mean(self.products[s], other.products[s]) for s in self.products},
-            mean(self.ratio, other.ratio),
-            n + m,
+            mean(self.cosine, other.cosine),
+            mean(self.angle, other.angle),
+            mean(self.products, other.products),
+            np.average([self.ratio, other.ratio], axis=0, weights=np.array(of)),
+            {s: n + other.rows[s] for s, n in self.rows.items()},
         )
 
 
@@ -70,7 +73,7 @@ class SimilarityConsumer:
 
         self.cosine, self.angle, self.products = squares(1), squares(1), squares(0)
         self.ratio = torch.zeros(stack.depth, dtype=torch.float64)
-        self.samples = 0
+        self.rows = dict.fromkeys(sizes, 0)
 
     def begin(self, labels: Tensor | None) -> None:
         """Start a batch."""
@@ -78,7 +81,7 @@ class SimilarityConsumer:
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
         """Keep the states of the batch."""
-        x, y = before.flatten(1).double(), after.flatten(1).double()
+        x, y = rows(before).double(), rows(after).double()
         states = self.states[self.stack.stages[t - 1]]
         if not states:
             states.append(x)
@@ -88,9 +91,9 @@ class SimilarityConsumer:
 
     def end(self, logits: Tensor) -> None:
         """Add the batch."""
-        self.samples += len(logits)
         for stage, states in self.states.items():
-            together = torch.stack(states, 1)  # (sample, state, unit)
+            together = torch.stack(states, 1)  # (row, state, unit)
+            self.rows[stage] += len(together)
             added = together.diff(dim=1).transpose(0, 1).flatten(1)
             self.products[stage] += (added @ added.T).cpu()
             unit = nn.functional.normalize(together, dim=2)
@@ -100,24 +103,25 @@ class SimilarityConsumer:
 
     def result(self) -> Similarity:
         """Return the similarity over all batches so far."""
-        n = self.samples
+        n = self.rows
         return Similarity(
             self.stack.names,
             self.stack.stages,
-            {s: (v / n).numpy() for s, v in self.cosine.items()},
-            {s: (v / n).numpy() for s, v in self.angle.items()},
-            {s: (v / n).numpy() for s, v in self.products.items()},
-            (self.ratio / n).numpy(),
-            n,
+            {s: (v / n[s]).numpy() for s, v in self.cosine.items()},
+            {s: (v / n[s]).numpy() for s, v in self.angle.items()},
+            {s: (v / n[s]).numpy() for s, v in self.products.items()},
+            self.ratio.numpy() / [n[s] for s in self.stack.stages],
+            dict(n),
         )
 
 
-def similarity(model: nn.Module, batches: Iterable[Any]) -> Similarity:
+def similarity(model: nn.Module | ResidualStack, batches: Iterable[Any]) -> Similarity:
     """Stream a data set through a model and return how alike the states of each stage are.
 
     Args:
-        model: a model with residual layers, in one stage or several.
-        batches: yields x or (x, labels).
+        model: any model with residual layers, in one stage or several, or what
+            :func:`residua.find_blocks` returned of it.
+        batches: yields x, (x, labels), or mappings of named inputs. Of sequences every token counts.
 
     Raises:
         StackError: no residual layers were found.
@@ -125,7 +129,7 @@ def similarity(model: nn.Module, batches: Iterable[Any]) -> Similarity:
 
     Source: Men et al., ShortGPT, 2024 (cosines); Gromov et al., 2024 (angles).
     """
-    stack = find_stages(model)
+    stack, batches = find_layers(model, batches)
     consumer = SimilarityConsumer(stack)
     stream(stack, batches, consumer)
     return consumer.result()

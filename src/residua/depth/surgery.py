@@ -12,7 +12,7 @@ from residua.depth.compensation import Compensation
 from residua.depth.plan import DepthPlan
 from residua.errors import InputError
 from residua.nets import ResNet
-from residua.stack import ResidualStack, find_stages
+from residua.stack import OwnStack, find_stages
 from residua.store import Network
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -113,7 +113,7 @@ def check_cut(model: nn.Module, plan: DepthPlan, compensation: Compensation | No
         _check_fit(stack.net, plan, compensation)
 
 
-def check_plan(stack: ResidualStack, plan: DepthPlan) -> None:
+def check_plan(stack: OwnStack, plan: DepthPlan) -> None:
     """Raise InputError unless a plan was made for these layers."""
     if plan.names != stack.names:
         raise InputError(
@@ -123,7 +123,7 @@ def check_plan(stack: ResidualStack, plan: DepthPlan) -> None:
         )
 
 
-def _gone(stack: ResidualStack, plan: DepthPlan) -> set[nn.Parameter]:
+def _gone(stack: OwnStack, plan: DepthPlan) -> set[nn.Parameter]:
     """Return the parameters that go; what a layer that stays or the head uses too, stays."""
     leaving = {id(stack.blocks[t - 1]) for t in plan.removed}
     leaving -= {id(stack.blocks[t - 1]) for t in plan.keep}

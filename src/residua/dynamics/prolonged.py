@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
 from residua.errors import InputError
+from residua.inputs import unpack
 from residua.stack import find_stack, like
 from residua.statistics import ClassSums, Moments, class_means, one_hot
-from residua.streaming import unpack
 
 # A logistic unit within this of 0 or 1 counts as saturated.
 SATURATED = 0.01

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from residua.errors import InputError
 from residua.readout import check_logits
-from residua.stack import ResidualStack, find_stack
+from residua.stack import OwnStack, find_stack
 from residua.streaming import class_labels, evaluating, stream
 from residua.tracing import Trace, as_array, trace
 
@@ -213,7 +213,7 @@ class HeadStates:
 
     needs = "attribution by class"
 
-    def __init__(self, stack: ResidualStack):
+    def __init__(self, stack: OwnStack):
         if stack.readout.linear is None:
             raise InputError(
                 f"the head {type(stack.readout.module).__name__} is not linear, so logits are no sum "

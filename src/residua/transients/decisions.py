@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.stack import ResidualStack, find_stack
+from residua.stack import OwnStack, find_stack
 from residua.streaming import stream
 from residua.transients.attribution import ClassAttribution, HeadStates
 
@@ -74,7 +74,7 @@ class DecisionsConsumer(HeadStates):
 
     needs = "a decision's accuracy"
 
-    def __init__(self, stack: ResidualStack, means: ClassAttribution | None = None):
+    def __init__(self, stack: OwnStack, means: ClassAttribution | None = None):
         super().__init__(stack)
         if stack.classes < 2:
             raise InputError("decisions need at least two classes, and the head has one output")

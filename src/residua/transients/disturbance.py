@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.stack import ResidualStack
+from residua.layers import ResidualStack
 
 Range = tuple[float, float]
 Kind = Literal["gaussian", "uniform", "salt-and-pepper", "occlusion", "layers", "gradient-sign"]

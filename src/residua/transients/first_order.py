@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.stack import ResidualStack, find_stack
-from residua.streaming import as_inputs
+from residua.inputs import as_inputs
+from residua.stack import OwnStack, find_stack
 
 
 def in_float64(model: nn.Module) -> nn.Module:
@@ -17,7 +17,7 @@ def in_float64(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).double().eval()
 
 
-def states_of(stack: ResidualStack, x: Tensor) -> tuple[Tensor, Tensor]:
+def states_of(stack: OwnStack, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return x_t, t = 0…T, of a batch, and its logits, in float32 at least."""
     seen: list[Tensor] = []
     wide = torch.promote_types(stack.weight.dtype, torch.float32)
@@ -33,7 +33,7 @@ def states_of(stack: ResidualStack, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def layer_jacobian(
-    stack: ResidualStack, t: int, x: Float[Tensor, "sample unit"]
+    stack: OwnStack, t: int, x: Float[Tensor, "sample unit"]
 ) -> Float[Tensor, "sample unit unit"]:
     """Return ∂x_t/∂x_{t−1} at the states x = x_{t−1}."""
 
@@ -79,7 +79,7 @@ def noise_covariances(
     return found
 
 
-def _first_state(stack: ResidualStack, x: Tensor) -> Tensor:
+def _first_state(stack: OwnStack, x: Tensor) -> Tensor:
     seen: list[Tensor] = []
 
     def first(x0: Tensor) -> Tensor:

@@ -10,17 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.errors import InputError
+from residua.inputs import as_inputs, unpack
+from residua.layers import Change, ResidualStack
 from residua.readout import check_finite
-from residua.stack import Change, ResidualStack, find_stack
-from residua.streaming import (
-    Loss,
-    as_inputs,
-    cross_entropy,
-    evaluating,
-    refusing_too_large,
-    sample_losses,
-    unpack,
-)
+from residua.stack import find_stack
+from residua.streaming import Loss, cross_entropy, evaluating, refusing_too_large, sample_losses
 
 
 @dataclass(frozen=True, eq=False)

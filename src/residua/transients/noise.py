@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.errors import InputError
+from residua.inputs import as_inputs, unpack
 from residua.readout import check_finite
-from residua.stack import ResidualStack, find_stack
+from residua.stack import OwnStack, find_stack
 from residua.statistics import Statistics, StatisticsConsumer
-from residua.streaming import as_inputs, class_labels, evaluating, out_of_memory, unpack
+from residua.streaming import class_labels, evaluating, out_of_memory
 from residua.transients.disturbance import Disturbance, NoiseConfig
 from residua.transients.first_order import states_of
 from residua.transients.separability import rounding, separability
@@ -114,7 +115,7 @@ def noise(model: nn.Module, batches: Iterable[Any], config: NoiseConfig | None =
 class _Measure:
     """Sums up what noise does, batch by batch."""
 
-    def __init__(self, stack: ResidualStack, config: NoiseConfig):
+    def __init__(self, stack: OwnStack, config: NoiseConfig):
         self.stack, self.config = stack, config
         self.disturb = Disturbance(stack, config)
         self.random = config.kind != "gradient-sign"

@@ -11,9 +11,10 @@ from scipy.linalg import eigh
 from torch import Tensor, nn
 
 from residua.errors import InputError
+from residua.inputs import as_inputs
 from residua.readout import check_finite, check_logits
-from residua.stack import ResidualStack, find_stack
-from residua.streaming import as_inputs, evaluating, out_of_memory, refusing_too_large
+from residua.stack import OwnStack, find_stack
+from residua.streaming import evaluating, out_of_memory, refusing_too_large
 from residua.tracing import as_array
 from residua.transients.first_order import in_float64, layer_jacobian, states_of
 
@@ -77,7 +78,7 @@ def _halving(call: Callable[[Tensor], Any], x: Tensor) -> list[Any]:
     return _halving(call, x[:half]) + _halving(call, x[half:])
 
 
-def _gains(stack: ResidualStack, x: Tensor) -> list[np.ndarray]:
+def _gains(stack: OwnStack, x: Tensor) -> list[np.ndarray]:
     states, logits = states_of(stack, x)
     stack.readout.check_alone()
     head = stack.readout.module
@@ -205,7 +206,7 @@ def sampled_gains(
     )
 
 
-def _perturbed(stack: ResidualStack, x: Tensor, t: int, delta: Tensor) -> tuple[Tensor, Tensor]:
+def _perturbed(stack: OwnStack, x: Tensor, t: int, delta: Tensor) -> tuple[Tensor, Tensor]:
     """Return x_T and logits with delta added to x_t."""
     end: list[Tensor] = []
 
