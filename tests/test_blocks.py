@@ -1,5 +1,8 @@
 """Residual blocks of any model: found by what they do, against what the models themselves tell."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -164,6 +167,151 @@ def test_half_of_a_data_set_adds_up_to_all():
     for stage, products in whole.products.items():
         np.testing.assert_allclose(added.products[stage], products, rtol=1e-10)
     np.testing.assert_allclose(added.ratio, whole.ratio, rtol=1e-10)
+
+
+# Cutting them ---------------------------------------------------------------------------------------
+
+
+def plan_without(model, x, *gone):
+    stack = rs.find_blocks(model, x)
+    keep = tuple(t for t in range(1, stack.depth + 1) if t not in gone)
+    return rs.DepthPlan(stack.names, keep, "by hand", (None,) * stack.depth, "")
+
+
+# Of T5 the first block of either stack holds the position biases of all.
+CUT = {
+    "ViT": (2,),
+    "ResNet": (2, 4),
+    "GPT-2": (1, 3),
+    "BERT": (4,),
+    "Llama": (1, 2),
+    "T5": (2, 6),
+    "Gemma": (1, 3),
+}
+FAMILIES["Gemma"] = (
+    lambda: tf.Gemma2ForCausalLM(
+        tf.Gemma2Config(num_key_value_heads=2, head_dim=8, **SMALL, **TEXT)
+    ),
+    IDS,
+    {"model.layers": 4},
+    True,
+)
+FRESH = """
+import sys, torch, transformers
+for folder in sys.argv[1:]:
+    kind, x, logits = torch.load(folder + "/expected.pt", weights_only=True)
+    model = getattr(transformers, kind).from_pretrained(folder).eval()
+    with torch.no_grad():
+        out = model(**x)
+    assert torch.equal(out.logits, logits), folder
+"""
+
+
+@pytest.fixture(scope="module")
+def cut_models(tmp_path_factory):
+    """Every family cut, saved as an ordinary model with inputs and logits beside it."""
+    found = {}
+    for name, gone in CUT.items():
+        model, x, _, _ = made(name)
+        small = rs.apply(plan_without(model, x, *gone), model)
+        folder = tmp_path_factory.mktemp("cut") / name
+        small.save_pretrained(folder)
+        named = x if isinstance(x, dict) else {model.main_input_name: x}
+        with torch.no_grad():
+            logits = small(**named).logits
+        torch.save((type(small).__name__, named, logits), folder / "expected.pt")
+        found[name] = (model, small, x, folder)
+    return found
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_cut_is_the_model_with_identities_in_place(cut_models, name):
+    model, small, x, _ = cut_models[name]
+    stack, gone = rs.find_blocks(model, x), CUT[name]
+    with torch.no_grad(), stack.change(lambda t, before, after: before if t in gone else after):
+        expected = stack.outputs(x)
+    less = rs.find_blocks(small, x)
+    with torch.no_grad():
+        torch.testing.assert_close(less.outputs(x), expected, rtol=1e-5, atol=1e-5)
+    assert less.depth == stack.depth - len(gone)
+    parameters = sum(p.numel() for p in small.parameters())
+    assert parameters < sum(p.numel() for p in model.parameters())
+
+
+def test_cut_models_are_ordinary_ones_in_a_fresh_process(cut_models):
+    folders = [str(folder) for *_, folder in cut_models.values()]
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, *folders],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Llama", "T5", "Gemma"])
+def test_a_cut_model_generates_the_same_with_and_without_cache(cut_models, name):
+    _, small, x, _ = cut_models[name]
+    ids = x["input_ids"] if isinstance(x, dict) else x
+    options = {"max_new_tokens": 6, "do_sample": False, "attention_mask": torch.ones_like(ids)}
+    told = [small.generate(ids, use_cache=cache, **options) for cache in (True, False)]
+    assert torch.equal(*told)
+
+
+def test_a_configuration_follows_the_cut(cut_models):
+    assert cut_models["Gemma"][0].config.layer_types == [
+        "sliding_attention", "full_attention", "sliding_attention", "full_attention"
+    ]  # fmt: skip
+    small = cut_models["Gemma"][1]
+    assert small.config.num_hidden_layers == 2
+    assert small.config.layer_types == ["full_attention", "full_attention"]
+    assert [layer.self_attn.layer_idx for layer in small.model.layers] == [0, 1]
+    t5 = cut_models["T5"][1]
+    assert (t5.config.num_layers, t5.config.num_decoder_layers) == (2, 2)
+    assert (t5.encoder.config.num_layers, t5.decoder.config.num_layers) == (2, 2)
+    assert cut_models["ResNet"][1].config.depths == [1, 2]
+    assert cut_models["GPT-2"][0].config.n_layer == 4  # the model given is not touched
+
+
+def test_an_optimizer_is_cut_alike():
+    model, x, _, _ = made("Llama")
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(x, labels=x).loss.backward()
+    optimizer.step()
+    rs.cut(model, plan_without(model, x, 2), optimizers=[optimizer])
+    assert set(optimizer.param_groups[0]["params"]) == set(model.parameters())
+    assert set(optimizer.state) == set(model.parameters())
+    model(x, labels=x).loss.backward()
+    optimizer.step()
+
+
+def test_cuts_that_are_refused_leave_the_model_whole():
+    model, x, _, _ = made("T5")
+    with pytest.raises(
+        rs.InputError, match=r"encoder\.block\.0 holds layer\.0\.SelfAttention\.rel"
+    ):
+        rs.cut(model, plan_without(model, x, 1))
+    albert, ids, _, _ = made("ALBERT")
+    with pytest.raises(rs.InputError, match="AlbertModel are calls of one module, so none can be"):
+        rs.cut(albert, plan_without(albert, ids, 4))
+    gpt, _, _, _ = made("GPT-2")
+    with pytest.raises(
+        rs.InputError, match=r"the GPT2LMHeadModel has no 'encoder\.block\.0'; make"
+    ):
+        rs.cut(gpt, plan_without(model, x, 2))
+    plan = plan_without(gpt, ids, 2)
+    gpt.config.n_layer = 9
+    with pytest.raises(rs.InputError, match=r"names no count of 4 layers \(num_hidden_layers"):
+        rs.cut(gpt, plan)
+    lone = torch.optim.SGD([{"params": block.parameters()} for block in gpt.transformer.h], lr=0.1)
+    with pytest.raises(rs.InputError, match="would leave parameter group 1 of SGD empty"):
+        rs.cut(gpt, plan, optimizers=[lone])
+    for whole, depth in ((model, 6), (gpt, 4)):
+        assert rs.find_blocks(whole, x if whole is model else ids).depth == depth
+    attributes = Attributes()
+    with pytest.raises(rs.InputError, match="one has no number in a ModuleList or Sequential"):
+        rs.cut(attributes, plan_without(attributes, batch("attributes"), 1))
+    fitted, llama_plan = rs.Compensation("steps", {}), plan_without(llama(), ids, 2)
+    with pytest.raises(rs.InputError, match="compensations are for networks of residua so far"):
+        rs.cut(llama(), llama_plan, compensation=fitted)
 
 
 # Models written by hand ------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 WITHIN_DEPTH = [
     {"plan", "spans", "least_squares", "similarity", "oracle", "compensation"},
     {"curve", "scores", "fit_job"},
-    {"planners", "conv_fits", "dense_fits"},
+    {"planners", "conv_fits", "dense_fits", "lists"},
     {"body_fits", "head_fit"},
     {"criteria", "surgery"},
     {"fitting", "adaptive_config", "snapshot"},

@@ -9,10 +9,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from residua.depth.compensation import Compensation
+from residua.depth.lists import removed_blocks, shorten
 from residua.depth.plan import DepthPlan
 from residua.errors import InputError
 from residua.nets import ResNet
-from residua.stack import OwnStack, find_stages
+from residua.stack import OwnStack, find_stages, is_own
 from residua.store import Network
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -54,13 +55,16 @@ def cut(
             be left empty. The model is then unchanged.
     """
     check_cut(model, plan, compensation)
-    stack = find_stages(model)
     optimizers = list(optimizers)
-    gone = _gone(stack, plan)
+    gone = _gone(model, _leaving(model, plan))
     _check_groups(plan, gone, optimizers)
-    net = stack.net
-    net.keep_layers(plan.keep)
-    fresh = set() if compensation is None else _fold(net, compensation, optimizers)
+    fresh: set[nn.Parameter] = set()
+    if is_own(model):
+        net = find_stages(model).net
+        net.keep_layers(plan.keep)
+        fresh = set() if compensation is None else _fold(net, compensation, optimizers)
+    else:
+        shorten(model, plan)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["params"] = [p for p in group["params"] if p not in gone]
@@ -105,6 +109,14 @@ def _forget(optimizer: Optimizer, parameter: nn.Parameter) -> None:
 
 def check_cut(model: nn.Module, plan: DepthPlan, compensation: Compensation | None) -> None:
     """Raise InputError unless plan and compensation are for this model."""
+    if not is_own(model):
+        removed_blocks(model, plan)
+        if plan.refit_head or compensation is not None:
+            raise InputError(
+                f"compensations are for networks of residua so far, and this is a "
+                f"{type(model).__name__}; cut it without one"
+            )
+        return
     stack = find_stages(model)
     check_plan(stack, plan)
     if plan.refit_head and plan.removed and compensation is None:
@@ -123,18 +135,25 @@ def check_plan(stack: OwnStack, plan: DepthPlan) -> None:
         )
 
 
-def _gone(stack: OwnStack, plan: DepthPlan) -> set[nn.Parameter]:
+def _leaving(model: nn.Module, plan: DepthPlan) -> list[nn.Module]:
+    """Return the modules that go."""
+    if not is_own(model):
+        return removed_blocks(model, plan)
+    blocks = find_stages(model).blocks
+    kept = {id(blocks[t - 1]) for t in plan.keep}
+    return [blocks[t - 1] for t in plan.removed if id(blocks[t - 1]) not in kept]
+
+
+def _gone(model: nn.Module, leaving: list[nn.Module]) -> set[nn.Parameter]:
     """Return the parameters that go; what a layer that stays or the head uses too, stays."""
-    leaving = {id(stack.blocks[t - 1]) for t in plan.removed}
-    leaving -= {id(stack.blocks[t - 1]) for t in plan.keep}
     inside = {
         name
-        for name, module in stack.model.named_modules(remove_duplicate=False)
-        if id(module) in leaving
+        for name, module in model.named_modules(remove_duplicate=False)
+        if any(module is block for block in leaving)
     }
     going: set[nn.Parameter] = set()
     staying: set[nn.Parameter] = set()
-    for name, parameter in stack.model.named_parameters(remove_duplicate=False):
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         within = any(name.startswith(f"{path}.") for path in inside)
         (going if within else staying).add(parameter)
     return going - staying

@@ -26,7 +26,8 @@ thread each).
 """
 _PRUNE = """## E7: trained MNIST networks with fewer layers
 
-`residua prune` on the uncut networks of the MNIST section. Layers by "spans", compensation
+`residua prune` on the uncut networks of the MNIST section; those with variable weights were trained anew
+for it, on a processor without bfloat16, so in single precision. Layers by "spans", compensation
 "steps+weighted" (shared) and "readers+weighted" (variable), fitted on training data, ridge by
 validation loss; no training but where "healed" says so, one epoch on labels and the uncut network's
 outputs. From scratch: the same recipe with three layers. Less uncut: points of test error, paired by

@@ -1,0 +1,190 @@
+"""Take blocks out of the lists of any model, and out of what its configuration says of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from residua.depth.plan import DepthPlan, share_weights
+from residua.errors import InputError
+
+# What transformers' configurations call the number of layers; of a decoder beside an encoder first.
+_COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth", "num_blocks")
+_ENCODER = ("encoder_layers", "num_encoder_layers")
+_DECODER = ("decoder_layers", "num_decoder_layers")
+_INDICES = ("layer_idx", "layer_id", "layer_index", "layer_number")
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What stays of one list: its path, the list, and the places that stay, from 0."""
+
+    path: str
+    modules: nn.ModuleList | nn.Sequential
+    stay: tuple[int, ...]
+
+    @property
+    def gone(self) -> set[int]:
+        return set(range(len(self.modules))) - set(self.stay)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A value to set in a configuration, or one item of a list there."""
+
+    config: Any
+    name: str
+    value: Any
+    place: int | None = None
+
+    def put(self) -> None:
+        value = self.value
+        if self.place is not None:
+            old = getattr(self.config, self.name)
+            value = type(old)(value if i == self.place else v for i, v in enumerate(old))
+        setattr(self.config, self.name, value)
+
+
+def removed_blocks(model: nn.Module, plan: DepthPlan) -> list[nn.Module]:
+    """Return the modules that a plan takes out of a model's lists.
+
+    Raises:
+        InputError: the plan is for another model, or its layers cannot be taken out of lists.
+    """
+    return [list(cut.modules)[i] for cut in _cuts(model, plan) for i in sorted(cut.gone)]
+
+
+def shorten(model: nn.Module, plan: DepthPlan) -> None:
+    """Take the plan's layers out of a model's lists, in place; all or nothing.
+
+    Places behind them are renumbered (`layer_idx`), and where a model has a configuration, as those of
+    transformers have, its layer counts and lists with an entry a layer are shortened alike.
+
+    Raises:
+        InputError: the plan is for another model, a layer lies in no list or shares its module with one
+            that stays, the others may need what it holds, or a configuration names no layer count.
+    """
+    cuts = _cuts(model, plan)
+    settings = [setting for cut in cuts for setting in _settings(model, cut)]
+    for cut in cuts:
+        children = [list(cut.modules)[i] for i in cut.stay]
+        for new, (old, child) in enumerate(zip(cut.stay, children, strict=True)):
+            _renumber(child, old, new)
+        del cut.modules[:]
+        cut.modules.extend(children)
+    for setting in settings:
+        setting.put()
+
+
+def _cuts(model: nn.Module, plan: DepthPlan) -> list[_Cut]:
+    known = dict(model.named_modules(remove_duplicate=False))
+    missing = [name for name in plan.names if name.partition(", call ")[0] not in known]
+    if missing:
+        raise InputError(
+            f"the plan is for a stack of {plan.depth} layers ({plan.names[0]} … {plan.names[-1]}), and "
+            f"the {type(model).__name__} has no {missing[0]!r}; make a plan for this model"
+        )
+    if plan.removed and share_weights(plan.names):
+        raise InputError(
+            f"the layers of the {type(model).__name__} are calls of one module, so none can be taken "
+            "out; how often it is called is its own to say"
+        )
+    gone: dict[str, set[int]] = {}
+    for t in plan.removed:
+        parent, _, place = plan.names[t - 1].rpartition(".")
+        if not isinstance(known[parent], nn.ModuleList | nn.Sequential) or not place.isdigit():
+            raise InputError(
+                f"{plan.names[t - 1]} has no number in a ModuleList or Sequential, but a name in a "
+                f"{type(known[parent]).__name__}, which calls it by that; put the blocks in a list"
+            )
+        gone.setdefault(parent, set()).add(int(place))
+    return [_cut(known, parent, places) for parent, places in gone.items()]
+
+
+def _cut(known: dict[str, nn.Module], path: str, gone: set[int]) -> _Cut:
+    modules = known[path]
+    assert isinstance(modules, nn.ModuleList | nn.Sequential)
+    stay = tuple(i for i in range(len(modules)) if i not in gone)
+    others = {name for i in stay for name, _ in modules[i].named_parameters()}
+    for i in sorted(gone):
+        alone = [name for name, _ in modules[i].named_parameters() if name not in others]
+        if stay and alone:
+            raise InputError(
+                f"{path}.{i} holds {alone[0]}, which no layer that stays has and others may read; "
+                "let it stay, by plan.veto(…)"
+            )
+    return _Cut(path, modules, stay)
+
+
+def _renumber(block: nn.Module, old: int, new: int) -> None:
+    """Give the parts of a block that know its place the new one."""
+    for module in block.modules():
+        for name in _INDICES:
+            if vars(module).get(name) == old:
+                setattr(module, name, new)
+
+
+def _settings(model: nn.Module, cut: _Cut) -> Iterator[_Setting]:
+    """Yield what changes in the configurations of the modules around a list."""
+    configs = {id(c): c for c in _configs(model, cut.path)}
+    found = False
+    for config in configs.values():
+        whole = config is getattr(model, "config", None)
+        for setting in [*_count(config, cut, whole=whole), *_per_layer(config, cut)]:
+            found = True
+            yield setting
+    if configs and not found:
+        raise InputError(
+            f"the configuration of the {type(model).__name__} names no count of {len(cut.modules)} "
+            f"layers ({', '.join(_names_of_counts(cut.path))}, depths), so it cannot be shortened with "
+            f"{cut.path}; cut a copy whose `config` is removed, and save its weights yourself"
+        )
+
+
+def _configs(model: nn.Module, path: str) -> Iterator[Any]:
+    """Yield the configurations from the model down to a list."""
+    module = model
+    for part in ["", *path.split(".")]:
+        module = getattr(module, part) if part else module
+        config = getattr(module, "config", None)
+        if hasattr(config, "to_dict"):
+            yield config
+
+
+def _names_of_counts(path: str) -> tuple[str, ...]:
+    decoder = "decoder" in path.split(".")
+    encoder = "encoder" in path.split(".")
+    return (*(_DECODER if decoder else ()), *(_ENCODER if encoder else ()), *_COUNTS)
+
+
+def _count(config: Any, cut: _Cut, *, whole: bool) -> list[_Setting]:
+    """Return the new layer count, or depth of a stage."""
+    stage = [int(part) for part in cut.path.split(".") if part.isdigit()]
+    depths = getattr(config, "depths", None)
+    if depths is not None and stage and stage[0] < len(depths):
+        if depths[stage[0]] != len(cut.modules):
+            return []
+        return [_Setting(config, "depths", len(cut.stay), stage[0])]
+    names = [
+        name
+        for name in _names_of_counts(cut.path)
+        if getattr(config, name, None) == len(cut.modules)
+    ]
+    # That of encoder and decoder together has a count for each, and the specific one comes first.
+    both = whole and getattr(config, "is_encoder_decoder", False)
+    return [_Setting(config, name, len(cut.stay)) for name in (names[:1] if both else names)]
+
+
+def _per_layer(config: Any, cut: _Cut) -> list[_Setting]:
+    """Return the lists with an entry a layer, shortened."""
+    found = []
+    for name, value in config.to_dict().items():
+        many = isinstance(value, list | tuple) and len(value) == len(cut.modules)
+        if many and "layer" in name and getattr(config, name, None) is not None:
+            found.append(_Setting(config, name, _chosen(value, cut.stay)))
+    return found
+
+
+def _chosen(values: Sequence[Any], stay: Sequence[int]) -> Any:
+    return type(values)(values[i] for i in stay)  # type: ignore[call-arg]
