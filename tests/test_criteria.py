@@ -81,7 +81,7 @@ def test_parts_of_a_data_set_add_up():
         np.testing.assert_allclose(merged.cosine[stage], whole.cosine[stage], rtol=1e-10)
         np.testing.assert_allclose(merged.products[stage], whole.products[stage], rtol=1e-10)
     np.testing.assert_allclose(merged.ratio, whole.ratio, rtol=1e-10)
-    assert merged.samples == whole.samples == 60
+    assert merged.rows == whole.rows == {"blocks": 60}
     with pytest.raises(rs.InputError, match="similarities of different stacks"):
         whole + rs.similarity(net_of(depth=3), data)
 

@@ -84,7 +84,7 @@ class ResidualStack:
     @property
     def weight(self) -> Tensor:
         """A floating-point parameter, for the device and precision that inputs must have."""
-        return next(p for p in self.model.parameters() if p.is_floating_point())
+        return weight_of(self.model)
 
     def outputs(self, x: Any) -> Tensor:
         """Run the model on a tensor, or on named inputs, and return its logits.
@@ -242,6 +242,11 @@ class ResidualStack:
             for handle in handles:
                 handle.remove()
         return found
+
+
+def weight_of(model: nn.Module) -> Tensor:
+    """Return a floating-point parameter, which tells device and precision; of none, those of torch."""
+    return next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
 
 
 def rows(x: Tensor) -> Tensor:

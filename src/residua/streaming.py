@@ -20,7 +20,7 @@ from residua.inputs import (
     split_batch,
     unpack,
 )
-from residua.layers import ResidualStack
+from residua.layers import ResidualStack, weight_of
 from residua.stack import find_stages, is_own, stack_of
 
 NO_BATCH = "the data loader gave no batch; pass one with at least one sample"
@@ -106,7 +106,7 @@ def find_layers(
     """
     if isinstance(model, ResidualStack) or is_own(model):
         return stack_of(model, None), batches
-    weight = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    weight = weight_of(model)
     rest = iter(batches)
     for batch in rest:
         return stack_of(model, as_any_inputs(inputs_of(batch), weight)), chain([batch], rest)

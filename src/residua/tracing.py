@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from residua.inputs import as_any_inputs
-from residua.layers import ResidualStack
+from residua.layers import ResidualStack, weight_of
 from residua.readout import Readout, check_logits
 from residua.stack import OwnStack, stack_of
 from residua.streaming import evaluating, refusing_too_large
@@ -100,7 +100,7 @@ def trace(
         InputError: the batch is empty, or holds NaN or infinite values.
     """
     module = model.model if isinstance(model, ResidualStack) else model
-    x = as_any_inputs(x, next(p for p in module.parameters() if p.is_floating_point()))
+    x = as_any_inputs(x, weight_of(module))
     stack = stack_of(model, x).stage(stage)
     states: list[Tensor] = []
 
