@@ -128,13 +128,12 @@ def _renumber(block: nn.Module, old: int, new: int) -> None:
 def _settings(model: nn.Module, cut: _Cut) -> Iterator[_Setting]:
     """Yield what changes in the configurations of the modules around a list."""
     configs = {id(c): c for c in _configs(model, cut.path)}
-    found = False
+    counted = False  # a list with an entry a layer alone would leave the count behind
     for config in configs.values():
-        whole = config is getattr(model, "config", None)
-        for setting in [*_count(config, cut, whole=whole), *_per_layer(config, cut)]:
-            found = True
-            yield setting
-    if configs and not found:
+        counts = _count(config, cut, whole=config is getattr(model, "config", None))
+        counted = counted or bool(counts)
+        yield from (*counts, *_per_layer(config, cut))
+    if configs and not counted:
         raise InputError(
             f"the configuration of the {type(model).__name__} names no count of {len(cut.modules)} "
             f"layers ({', '.join(_names_of_counts(cut.path))}, depths), so it cannot be shortened with "
