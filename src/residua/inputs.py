@@ -21,20 +21,29 @@ def inputs_of(batch: Any) -> Any:
     return batch[0] if isinstance(batch, tuple | list) and batch else batch
 
 
-def split_batch(batch: Any, classes: int) -> tuple[Any, Tensor | None]:
+def split_batch(batch: Any, classes: int | None) -> tuple[Any, Tensor | None]:
     """Return inputs and labels of a batch: x, (x, labels), or named inputs with or without `labels`.
 
-    Labels of tokens, several a sample, are left out.
+    Args:
+        batch: one a sample or, of sequences, one a token, of which those below 0 do not count.
+        classes: how many there are; None where that is not known yet, and labels are not held to it.
 
     Raises:
         InputError: the batch is something else, or the labels or targets do not fit.
     """
+    if isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[0], Mapping):
+        batch = {**batch[0], "labels": batch[1]}
     if not isinstance(batch, Mapping):
         return unpack(batch, classes)
     x, labels = inputs_of(batch), batch.get("labels")
-    if labels is None or labels.ndim > 1:
-        return x, None
-    return x, unpack((_first(x), labels), classes)[1]
+    return x, None if labels is None else unpack((_first(x), labels), classes)[1]
+
+
+def check_labels(labels: Tensor, classes: int) -> Tensor:
+    """Return labels, or raise InputError where they are others than a model has classes."""
+    if not labels.is_floating_point():
+        _refuse_out_of_range(labels, classes)
+    return labels
 
 
 def as_any_inputs(x: Any, weight: Tensor) -> Any:
@@ -68,11 +77,11 @@ def _first(x: Mapping[str, Any]) -> Tensor:
     raise InputError(f"named inputs hold no tensor, but {', '.join(x) or 'nothing'}; pass some")
 
 
-def unpack(batch: Any, classes: int) -> tuple[Tensor, Tensor | None]:
+def unpack(batch: Any, classes: int | None) -> tuple[Tensor, Tensor | None]:
     """Return x and labels of a batch, x or (x, labels).
 
-    Labels are whole numbers 0…classes − 1, one a sample; floating-point targets, of a regression say,
-    pass as they are.
+    Labels are whole numbers 0…classes − 1, one a sample, or one a token (sample, token), where those
+    below 0 do not count; floating-point targets, of a regression say, pass as they are.
 
     Raises:
         InputError: the batch is something else, or the labels or targets do not fit.
@@ -92,17 +101,24 @@ def unpack(batch: Any, classes: int) -> tuple[Tensor, Tensor | None]:
     labels = torch.as_tensor(parts[1])
     if labels.is_floating_point() and labels.shape[:1] == x.shape[:1] and labels.ndim > 1:
         return x, labels
-    if labels.is_floating_point() or labels.is_complex() or labels.shape != (len(x),):
+    shaped = labels.shape == (len(x),) or (labels.ndim == 2 and len(labels) == len(x))
+    if labels.is_floating_point() or labels.is_complex() or not shaped:
         raise InputError(
             f"labels must be whole numbers, one for each of the {len(x)} samples, not {labels.dtype} "
             f"of shape {tuple(labels.shape)}; targets of a regression have the shape (sample, output)"
         )
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+    if classes is not None:
+        _refuse_out_of_range(labels, classes)
+    return x, labels.long()
+
+
+def _refuse_out_of_range(labels: Tensor, classes: int) -> None:
+    counts = labels if labels.ndim == 1 else labels[labels >= 0]
+    if counts.numel() and not 0 <= int(counts.min()) <= int(counts.max()) < classes:
         raise InputError(
             f"labels must be 0…{classes - 1}, as the head has {classes} classes, and these span "
-            f"{int(labels.min())}…{int(labels.max())}"
+            f"{int(counts.min())}…{int(counts.max())}"
         )
-    return x, labels.long()
 
 
 def as_inputs(x: Tensor | np.ndarray, weight: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ class ResidualStack:
         Raises:
             StackError: what it puts out is no tensor and holds none.
         """
-        return logits_of(self.model(**x) if isinstance(x, Mapping) else self.model(x), self.model)
+        return outputs_of(self.model, x)
 
     def only(self: Stack, keep: Sequence[bool]) -> Stack:
         """Return the stack of some of the layers, which is what visits then see."""
@@ -252,6 +252,15 @@ def weight_of(model: nn.Module) -> Tensor:
 def rows(x: Tensor) -> Tensor:
     """Return states (row, unit): of sequences every token is a row, of images every pixel a unit."""
     return x.flatten(0, 1) if x.ndim == 3 else x.flatten(1)
+
+
+def outputs_of(model: nn.Module, x: Any) -> Tensor:
+    """Run a model on a tensor, or on named inputs, and return its logits.
+
+    Raises:
+        StackError: what it puts out is no tensor and holds none.
+    """
+    return logits_of(model(**x) if isinstance(x, Mapping) else model(x), model)
 
 
 def logits_of(output: Any, model: nn.Module) -> Tensor:

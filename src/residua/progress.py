@@ -31,8 +31,10 @@ def share_bar(text: str, *, disable: bool = False) -> Iterator[Callable[[float],
         yield partial(bar.advance, bar.add_task(text, total=1))
 
 
-class TrainingBar(Callback):
-    """A bar over all steps of a training, with epoch, depth, validation error and remaining time."""
+class StepBar(Callback):
+    """A bar over all steps of a training, with the remaining time."""
+
+    first_text = "training"
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
@@ -41,7 +43,7 @@ class TrainingBar(Callback):
         """Show the bar where the training starts, or goes on."""
         self.progress = work_bar()
         total = int(trainer.estimated_stepping_batches)
-        self.task = self.progress.add_task("first epoch", total=total)
+        self.task = self.progress.add_task(self.first_text, total=total)
         self.progress.start()
 
     def on_train_batch_end(
@@ -50,6 +52,21 @@ class TrainingBar(Callback):
         """Move the bar on."""
         if self.progress is not None:
             self.progress.update(self.task, completed=trainer.global_step)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Take the bar away."""
+        if self.progress is not None:
+            self.progress.stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, error: Any) -> None:
+        """Take the bar away before the error is said."""
+        self.teardown(trainer, pl_module, "fit")
+
+
+class TrainingBar(StepBar):
+    """A bar that says epoch, depth and validation error, too."""
+
+    first_text = "first epoch"
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say what the epoch has reached."""
@@ -60,12 +77,3 @@ class TrainingBar(Callback):
                 f"validation error {100 * (1 - float(found['val_accuracy'])):.2f} %"
             )
             self.progress.update(self.task, description=said)
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Take the bar away."""
-        if self.progress is not None:
-            self.progress.stop()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, error: Any) -> None:
-        """Take the bar away before the error is said."""
-        self.teardown(trainer, pl_module, "fit")

@@ -200,8 +200,9 @@ class StatisticsConsumer:
         self.previous: Tensor | None = None
 
     def begin(self, labels: Tensor | None) -> None:
-        """Start a batch; without labels, or with targets of a regression, all samples are one class."""
-        self.labels = None if labels is not None and labels.is_floating_point() else labels
+        """Start a batch; without labels of samples all samples are one class."""
+        classes = labels is not None and labels.ndim == 1 and not labels.is_floating_point()
+        self.labels = labels if classes else None
 
     def visit(self, t: int, before: Tensor, after: Tensor) -> None:
         """Add one layer's state and residual."""

@@ -13,18 +13,17 @@ from residua.errors import InputError
 from residua.inputs import (
     Inputs,
     as_any_inputs,
-    as_inputs,
+    check_labels,
     inputs_of,
     samples_in,
     some_samples,
     split_batch,
-    unpack,
 )
-from residua.layers import ResidualStack, weight_of
-from residua.stack import find_stages, is_own, stack_of
+from residua.layers import ResidualStack, outputs_of, weight_of
+from residua.stack import is_own, stack_of
 
 NO_BATCH = "the data loader gave no batch; pass one with at least one sample"
-# (outputs, targets) → the loss of each sample.
+# (outputs, targets) → the loss of each sample, or of each token that counts.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -50,6 +49,11 @@ def class_labels(labels: Tensor | None, what: str) -> Tensor:
             f"{what} needs the class of each sample; pass batches (x, labels) with whole numbers as "
             f"labels, not {kind}"
         )
+    if labels.ndim > 1:
+        raise InputError(
+            f"{what} needs the class of each sample, and these labels are of tokens; where a loss can be "
+            "passed, pass loss=residua.next_token (causal language models) or residua.each_token"
+        )
     return labels
 
 
@@ -63,14 +67,52 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(outputs, labels.to(outputs.device), reduction="none")
 
 
-def sample_losses(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss of each sample.
+def each_token(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of every token whose label is 0 or more, in nats.
+
+    For token classification and masked language models.
+
+    Args:
+        outputs: logits (sample, token, class).
+        labels: (sample, token), at their own places.
 
     Raises:
-        InputError: the loss gives something else than one value a sample.
+        InputError: the shapes do not fit, or no token counts.
+    """
+    if outputs.ndim != 3 or labels.shape != outputs.shape[:2]:
+        raise InputError(
+            "a loss of tokens needs logits (sample, token, class) and labels (sample, token), not "
+            f"{tuple(outputs.shape)} and {tuple(labels.shape)}"
+        )
+    labels = labels.to(outputs.device)
+    counts = labels >= 0
+    if not bool(counts.any()):
+        raise InputError("no label is 0 or more, so no token counts; pass labels of tokens")
+    return nn.functional.cross_entropy(outputs[counts], labels[counts], reduction="none")
+
+
+def next_token(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of every next token whose label is 0 or more, in nats.
+
+    For causal language models: the labels are the input itself, and the logits at place i are held to
+    the label at i + 1, as in transformers.
+
+    Args, Raises:
+        As :func:`each_token`.
+    """
+    if outputs.ndim != 3 or labels.shape != outputs.shape[:2]:
+        return each_token(outputs, labels)  # says what is wrong
+    return each_token(outputs[:, :-1], labels[:, 1:])
+
+
+def sample_losses(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of each sample, or of each token that counts.
+
+    Raises:
+        InputError: the loss gives something else than one value a sample, or a token.
     """
     each = loss(outputs, targets)
-    if each.shape != (len(outputs),):
+    if each.ndim != 1 or (len(each) != len(outputs) and outputs.ndim < 3):
         raise InputError(
             f"loss must give one value for each of the {len(outputs)} samples, not the shape "
             f"{tuple(each.shape)}; leave its mean out (reduction='none'), sum over outputs"
@@ -193,9 +235,9 @@ def first(batches: Iterable[Any], samples: int) -> list[Any]:
     kept: list[Any] = []
     for batch in batches:
         several = isinstance(batch, tuple | list)
-        parts = [part[:samples] for part in (batch if several else [batch])]
+        parts = [some_samples(part, samples) for part in (batch if several else [batch])]
         kept.append(tuple(parts) if several else parts[0])
-        samples -= len(parts[0])
+        samples -= samples_in(parts[0])
         if samples <= 0:
             break
     return kept
@@ -210,14 +252,30 @@ def refuse_iterators(*several: Iterable[Any]) -> None:
         )
 
 
+def labelled(model: nn.Module, batches: Iterable[Any], what: str) -> Iterator[tuple[Any, Tensor]]:
+    """Yield inputs and labels of batches, the inputs as the model needs them.
+
+    Raises:
+        InputError: a batch has no labels, or is not as :func:`split_batch` wants it.
+    """
+    weight = weight_of(model)
+    for batch in batches:
+        x, labels = split_batch(batch, None)
+        if not samples_in(x):
+            continue
+        if labels is None:
+            raise InputError(f"{what} must be (x, labels), or mappings with `labels`")
+        yield as_any_inputs(x, weight), labels
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Sums over held-out samples; those of several processes add up.
 
     Attributes:
-        losses: sum of the samples' losses.
-        right: number of samples classified right; NaN where targets are no classes.
-        samples: number of samples.
+        losses: sum of the samples' losses, or of the tokens'.
+        right: number of samples classified right; NaN where targets are no classes of samples.
+        samples: number of samples, or of tokens that count.
     """
 
     losses: float
@@ -253,19 +311,15 @@ def held_out_figures(
     Raises:
         InputError: there is no batch, one has no labels, or it does not fit.
     """
-    stack = find_stages(model)
     found = HeldOut(0.0, 0.0, 0)
     with evaluating(model):
-        for batch in batches:
-            x, labels = unpack(batch, stack.classes)
-            if labels is None:
-                raise InputError("held-out batches must be (x, labels)")
-            outputs = model(as_inputs(x, stack.weight)).float()
-            labels = labels.to(outputs.device)
-            lost = float(sample_losses(loss, outputs, labels).double().sum())
-            classes = not labels.is_floating_point()
+        for x, labels in labelled(model, batches, "held-out batches"):
+            outputs = outputs_of(model, x).float()
+            labels = check_labels(labels, outputs.shape[-1]).to(outputs.device)
+            each = sample_losses(loss, outputs, labels).double()
+            classes = labels.ndim == 1 and not labels.is_floating_point()
             right = float((outputs.argmax(1) == labels).sum()) if classes else float("nan")
-            found += HeldOut(lost, right, len(x))
+            found += HeldOut(float(each.sum()), right, len(each))
     if not found.samples:
         raise InputError(NO_BATCH)
     return found

@@ -9,10 +9,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.inputs import unpack
+from residua.inputs import check_labels
 from residua.layers import ResidualStack
-from residua.stack import find_stages, like
-from residua.streaming import Loss, cross_entropy, evaluating, sample_losses
+from residua.streaming import (
+    NO_BATCH,
+    Loss,
+    cross_entropy,
+    evaluating,
+    find_layers,
+    labelled,
+    sample_losses,
+)
 
 
 @dataclass(frozen=True)
@@ -36,23 +43,28 @@ class Oracle:
             return float(self.evaluate(gates))
 
 
-def oracle(model: nn.Module, batches: Iterable[Any], *, loss: Loss = cross_entropy) -> Oracle:
+def oracle(
+    model: nn.Module | ResidualStack, batches: Iterable[Any], *, loss: Loss = cross_entropy
+) -> Oracle:
     """Return the loss of a model as a function of one gate a layer.
 
     Args:
-        model: a model with residual layers, in one stage or several.
-        batches: (x, labels); kept in memory, so a few thousand samples. Training data, or validation
+        model: any model with residual layers, in one stage or several, or what
+            :func:`residua.find_blocks` returned of it.
+        batches: (x, labels), or mappings of named inputs with `labels`; kept in memory, so a few thousand samples. Training data, or validation
             data that nothing else is decided on; never test data.
-        loss: (outputs, targets) → the loss of each sample; default cross-entropy, in nats.
+        loss: (outputs, targets) → the loss of each sample; default cross-entropy, in nats; of language
+            models :func:`residua.next_token`.
 
     Raises:
         StackError: no residual layers were found.
         InputError: no batch came, or one has no labels.
     """
-    stack = find_stages(model)
-    kept = [_labelled(batch, stack) for batch in batches]
+    stack, batches = find_layers(model, batches)
+    model = stack.model
+    kept = list(labelled(model, batches, "the batches of an oracle"))
     if not kept:
-        raise InputError("the data loader gave no batch; pass one with at least one sample")
+        raise InputError(NO_BATCH)
 
     def evaluate(gates: Float[Tensor, "layer"]) -> Float[Tensor, ""]:
         g = gates.to(stack.weight.device)
@@ -64,19 +76,14 @@ def oracle(model: nn.Module, batches: Iterable[Any], *, loss: Loss = cross_entro
             return before + g[t - 1].to(before.dtype) * (after - before)
 
         total = torch.zeros((), dtype=torch.float64, device=g.device)
+        count = 0
         with evaluating(model):
             for x, labels in kept:
                 with stack.change(gated):
-                    outputs = model(x)
-                total = total + sample_losses(loss, outputs.float(), labels).double().sum()
-        return total / sum(len(x) for x, _ in kept)
+                    outputs = stack.outputs(x).float()
+                targets = check_labels(labels, outputs.shape[-1]).to(outputs.device)
+                each = sample_losses(loss, outputs, targets)
+                total, count = total + each.double().sum(), count + len(each)
+        return total / count
 
     return Oracle(stack.names, evaluate)
-
-
-def _labelled(batch: Any, stack: ResidualStack) -> tuple[Tensor, Tensor]:
-    x, labels = unpack(batch, stack.classes)
-    if labels is None:
-        raise InputError("an oracle needs the labels of each batch; pass batches (x, labels)")
-    x = like(x, stack.weight)
-    return x, labels.to(x.device)

@@ -1,0 +1,213 @@
+"""Train any model for a number of steps, on labels and on a larger model's outputs; on Lightning."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from residua.errors import InputError, StoppedError
+from residua.inputs import as_any_inputs, check_labels, split_batch
+from residua.layers import outputs_of, weight_of
+from residua.progress import StepBar
+from residua.streaming import Loss, cross_entropy, refuse_iterators, sample_losses
+
+
+@dataclass(frozen=True)
+class HealConfig:
+    """How a model is trained after a cut.
+
+    Attributes:
+        steps: optimizer steps, one batch each.
+        lr: highest learning rate of AdamW, reached after a tenth of the steps and lowered to a hundredth
+            of it along a cosine.
+        weight_decay: AdamW's, of the parameters with two dimensions or more.
+        clip: largest gradient norm.
+        teaching: the teacher's share of the loss, the labels' is the rest; without a teacher 0.
+        loss: (outputs, targets) → the loss of each sample, or token; default cross-entropy.
+        precision: Lightning's, such as "32-true", "bf16-mixed".
+        accelerator: Lightning's, such as "cpu", "gpu", "auto".
+        seed: of dropout, in each step drawn anew from it.
+
+    Raises:
+        InputError: steps is below 1, lr or clip not positive, teaching outside [0, 1].
+    """
+
+    steps: int
+    lr: float = 3e-4
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    teaching: float = 0.5
+    loss: Loss = cross_entropy
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"steps must be at least 1, not {self.steps}")
+        if not (0 < self.lr < float("inf") and self.clip > 0):
+            raise InputError(f"lr and clip must be positive numbers, not {self.lr} and {self.clip}")
+        if not 0 <= self.teaching <= 1:
+            raise InputError(f"teaching must be in [0, 1], not {self.teaching}")
+
+
+def heal(
+    model: nn.Module,
+    batches: Iterable[Any],
+    config: HealConfig,
+    *,
+    teacher: nn.Module | None = None,
+    folder: Path | None = None,
+    progress: bool = False,
+) -> None:
+    """Train a cut model, in place, for a few steps on labels and on the uncut model's outputs.
+
+    The loss of a batch is (1 − s)·E loss(outputs, labels) + s·E KL(teacher's probabilities ‖ its own),
+    over samples or tokens, s = `teaching`. The model is left in evaluation mode.
+
+    Args:
+        model: any model; what :func:`residua.prune` or :func:`residua.apply` returned, say.
+        batches: training batches (x, labels), or mappings of named inputs with `labels`; begun anew
+            when they end.
+        config: how long, how fast.
+        teacher: the uncut model; it is not changed.
+        folder: where a checkpoint is kept, from which the same call goes on when it was stopped.
+        progress: show a bar with the remaining time.
+
+    Raises:
+        InputError: batches can be read only once, are empty or do not fit; training diverged.
+        StoppedError: a signal ended the training early.
+
+    Source: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015.
+    """
+    refuse_iterators(batches)
+    kept: list[Any] = []
+    if folder is not None:
+        kept = [ModelCheckpoint(folder, filename="healing", every_n_train_steps=25,
+                                enable_version_counter=False)]  # fmt: skip
+    last = folder / "healing.ckpt" if folder is not None else None
+    resumed = last is not None and last.exists()
+    module = _Healing(model, config, teacher)
+    begun = _steps_of(last) if resumed and last is not None else 0
+    trainer = L.Trainer(
+        max_steps=config.steps,
+        max_epochs=-1,
+        accelerator=config.accelerator,
+        devices=1,
+        precision=config.precision,  # type: ignore[arg-type]
+        callbacks=[*kept, *([StepBar()] if progress else [])],
+        gradient_clip_val=config.clip,
+        logger=False,
+        enable_checkpointing=folder is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    model.train()
+    endless = DataLoader(_Endless(batches, begun), batch_size=None)
+    with suppress(SystemExit):  # Lightning's answer to Ctrl-C
+        trainer.fit(module, endless, ckpt_path=last if resumed else None, weights_only=True)
+    model.eval()
+    if trainer.global_step < config.steps:
+        where = f"; the same call goes on from {str(last)!r}" if last is not None else ""
+        raise StoppedError(
+            f"training was stopped after {trainer.global_step} of {config.steps} steps{where}"
+        )
+
+
+class _Endless(IterableDataset[Any]):
+    """Batches over and over, from a place in them on."""
+
+    def __init__(self, batches: Iterable[Any], begun: int):
+        self.batches, self.begun = batches, begun
+
+    def __iter__(self) -> Iterator[Any]:
+        skip = self.begun
+        for epoch in count():
+            seen = 0
+            if hasattr(sampler := getattr(self.batches, "sampler", None), "set_epoch"):
+                sampler.set_epoch(epoch)
+            for batch in self.batches:
+                seen += 1
+                if skip:
+                    skip -= 1
+                    continue
+                yield batch
+            if not seen:
+                raise InputError("the batches to train on are none; pass at least one")
+
+
+def _steps_of(path: Path | None) -> int:
+    assert path is not None
+    return int(torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"])
+
+
+class _Healing(L.LightningModule):
+    """A model, its loss, and AdamW with warm-up and cosine."""
+
+    def __init__(self, model: nn.Module, config: HealConfig, teacher: nn.Module | None):
+        super().__init__()
+        self.model, self.config = model, config
+        # A tuple, so that it is neither trained nor saved.
+        self.teacher = () if teacher is None else (teacher,)
+
+    def on_fit_start(self) -> None:
+        """Bring the teacher to where the training is."""
+        for teacher in self.teacher:
+            teacher.to(self.device).eval()
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        """Return the loss of one batch."""
+        torch.manual_seed((self.config.seed << 24) + self.global_step)
+        x, labels = split_batch(batch, None)
+        if labels is None:
+            raise InputError("training batches must be (x, labels), or mappings with `labels`")
+        x = as_any_inputs(x, weight_of(self.model))
+        outputs = outputs_of(self.model, x).float()
+        targets = check_labels(labels, outputs.shape[-1]).to(outputs.device)
+        loss = sample_losses(self.config.loss, outputs, targets).mean()
+        for teacher in self.teacher:
+            with torch.no_grad():
+                told = outputs_of(teacher, x).float()
+            share = self.config.teaching
+            loss = (1 - share) * loss + share * _divergence(told, outputs)
+        if not bool(loss.isfinite()):
+            raise InputError(
+                f"training diverged: the loss is {float(loss)} after {self.global_step} steps; pass a "
+                f"lower lr (it is {self.config.lr:g})"
+            )
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW and its schedule."""
+        config = self.config
+        matrices = [p for p in self.model.parameters() if p.requires_grad and p.ndim > 1]
+        others = [p for p in self.model.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr)
+        warm = max(config.steps // 10, 1)
+
+        def share(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            turn = torch.pi * (step - warm) / max(config.steps - warm, 1)
+            return 0.01 + 0.99 * (1 + float(torch.tensor(turn).cos())) / 2
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _divergence(told: Tensor, outputs: Tensor) -> Tensor:
+    """Return the mean over samples, or tokens, of the divergence between two models' probabilities."""
+    theirs, own = (z.flatten(0, -2).log_softmax(1) for z in (told, outputs))
+    return nn.functional.kl_div(own, theirs, reduction="batchmean", log_target=True)
