@@ -9,9 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
-    {"errors", "choices", "provenance", "distributed"},
-    {"nets", "convnet", "data", "sources", "layers"},
-    {"readout", "discovery"},
+    {"errors", "choices", "provenance", "distributed", "ports", "graph"},
+    {"nets", "convnet", "data", "sources", "layers", "calls"},
+    {"parts"},
+    {"readout", "discovery", "skipped"},
+    {"model_store"},
     {"store", "stack"},
     {"inputs"},
     {"streaming"},
@@ -21,7 +23,7 @@ ORDER = [
     {"progress", "folder"},
     {"train_config"},
     {"augment", "checkpoints"},
-    {"training", "analysis"},
+    {"training", "healing", "analysis"},
     {"runs"},
     {"pruned"},
     {"map_source"},
@@ -33,10 +35,13 @@ ORDER = [
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 WITHIN_DEPTH = [
-    {"plan", "spans", "least_squares", "similarity", "oracle", "compensation"},
-    {"curve", "scores", "fit_job"},
-    {"planners", "conv_fits", "dense_fits", "lists"},
-    {"body_fits", "head_fit"},
+    {"plan", "spans", "least_squares", "similarity", "oracle", "compensation", "untying"},
+    {"curve_records", "scores", "fit_job"},
+    {"conv_fits", "dense_fits", "lists", "last_fits"},
+    {"output_fit"},
+    {"found_curve", "body_fits", "head_fit"},
+    {"curve"},
+    {"planners"},
     {"criteria", "surgery"},
     {"fitting", "adaptive_config", "snapshot"},
     {"controller", "pruning"},
@@ -84,7 +89,7 @@ def test_depth_goes_from_figures_to_plan_to_surgery():
 
 
 def test_scorers_never_touch_models_and_surgery_never_scores():
-    allowed = {"curve", "oracle", "plan", "planners", "scores", "similarity", "spans"}
+    allowed = {"curve_records", "oracle", "plan", "planners", "scores", "similarity", "spans"}
     for name in ("criteria", "planners", "scores"):
         assert {o[:2] for o in imported(ROOT / f"depth/{name}.py")} <= {
             ("errors",), ("statistics",), *(("depth", name) for name in allowed),

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from residua.depth.compensation import Compensation
     from residua.depth.controller import Decision, DepthController
     from residua.depth.criteria import plan_depth
-    from residua.depth.curve import DepthCurve, depth_curve, residual_probe
+    from residua.depth.curve import depth_curve, residual_probe
+    from residua.depth.curve_records import DepthCurve
     from residua.depth.fit_job import FitOptions
     from residua.depth.fitting import compensate
     from residua.depth.oracle import Oracle, oracle
@@ -59,12 +60,14 @@ if TYPE_CHECKING:
     )
     from residua.dynamics.sweep import critical_step_size, stability_sweep
     from residua.errors import InputError, MissingExtraError, ResiduaError, StackError
+    from residua.healing import HealConfig, heal
     from residua.layers import ResidualStack
     from residua.nets import MLP, ResNet
     from residua.sources import Split
-    from residua.stack import find_blocks, find_stack, find_stages
+    from residua.stack import FoundStack, find_blocks, find_stack, find_stages
     from residua.statistics import Moments, Statistics, accumulate
     from residua.store import NetConfig, build, load, save
+    from residua.streaming import each_token, next_token
     from residua.tracing import Trace, trace
     from residua.train_config import TrainConfig
     from residua.training import evaluate, fit
@@ -103,7 +106,8 @@ _HOME = {
     "depth.oracle": ("Oracle", "oracle"),
     "depth.similarity": ("Similarity", "similarity"),
     "depth.criteria": ("plan_depth",),
-    "depth.curve": ("DepthCurve", "depth_curve", "residual_probe"),
+    "depth.curve": ("depth_curve", "residual_probe"),
+    "depth.curve_records": ("DepthCurve",),
     "depth.plan": ("DepthPlan",),
     "depth.pruning": ("PruneConfig", "PruneReport", "prune"),
     "depth.surgery": ("apply", "cut"),
@@ -153,8 +157,10 @@ _HOME = {
     ),
     "errors": ("InputError", "MissingExtraError", "ResiduaError", "StackError"),
     "nets": ("MLP", "ResNet"),
+    "healing": ("HealConfig", "heal"),
     "layers": ("ResidualStack",),
-    "stack": ("find_blocks", "find_stack", "find_stages"),
+    "stack": ("FoundStack", "find_blocks", "find_stack", "find_stages"),
+    "streaming": ("each_token", "next_token"),
     "statistics": ("Moments", "Statistics", "accumulate"),
     "store": ("NetConfig", "build", "load", "save"),
     "tracing": ("Trace", "trace"),
@@ -167,6 +173,7 @@ _HOME = {
         "attribute_classes",
         "attribute_gradient",
         "divide",
+        "each_token",
     ),
     "transients.decisions": ("Decisions", "decisions"),
     "transients.disturbance": ("NoiseConfig",),
@@ -201,7 +208,9 @@ __all__ = [
     "DepthPlan",
     "FitOptions",
     "FixedPoints",
+    "FoundStack",
     "Gains",
+    "HealConfig",
     "Influences",
     "InputError",
     "Interactions",
@@ -248,6 +257,7 @@ __all__ = [
     "decisions",
     "depth_curve",
     "divide",
+    "each_token",
     "eigenvalues",
     "energy",
     "enumerate_fixed_points",
@@ -261,6 +271,7 @@ __all__ = [
     "first_pre_activation",
     "fit",
     "gains",
+    "heal",
     "helpers",
     "influences",
     "interactions",
@@ -273,6 +284,7 @@ __all__ = [
     "mantel",
     "map_jacobian",
     "measures",
+    "next_token",
     "noise",
     "noise_covariances",
     "ode_jacobian",

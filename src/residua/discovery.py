@@ -5,65 +5,43 @@ the graph that autograd records, the state plus something; a norm or a relu may 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from residua.calls import Block, Call, linear_of, observe, residual
 from residua.errors import InputError, StackError
-from residua.layers import Port
-
-# Operations that a sum passes through unchanged, and those that may follow an addition.
-_SAME = {"View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "ToCopy", "Transpose", "Permute"}
-_SAME |= {"Squeeze", "Unsqueeze", "Expand", "AsStrided", "T", "NativeDropout"}
-_AFTER = {"Relu": "relu", "NativeLayerNorm": "norm", "NativeBatchNorm": "norm"}
-_AFTER |= {"NativeGroupNorm": "norm", "FusedRmsNorm": "norm", "MkldnnBatchNorm": "norm"}
-_AFTER |= {"CudnnBatchNorm": "norm"}
+from residua.graph import same, sums
+from residua.layers import logits_of
+from residua.parts import Part, last_map, parts_of
+from residua.ports import Branch, Port
 
 
 @dataclass(frozen=True)
-class Block:
-    """One call of a residual block.
+class Found:
+    """What one forward pass showed.
 
     Attributes:
-        path: the module's name in the model.
-        module: the module.
-        port: where the state goes in and comes out.
-        shape: of the state.
-        after: what follows the addition: "" (then y is what the block's branch put out), "relu", "norm".
+        stages: the blocks, stage by stage; a stage is a run of blocks, each of which takes the state
+            that the one before gave.
+        parts: of every block the residuals in it, as far as they could be told apart.
+        unsure: of blocks whose residuals could not, what was seen.
+        head: name of the linear map that puts out the logits, or None.
+        output: what the model put out.
     """
 
-    path: str
-    module: nn.Module
-    port: Port
-    shape: tuple[int, ...]
-    after: str
-
-
-@dataclass
-class _Call:
-    """What was seen of one call: where tensors came from and went."""
-
-    path: str
-    module: nn.Module
-    number: int
-    inputs: dict[int | str, tuple[Any, tuple[int, ...]]]
-    output: tuple[int | str | None, Any, tuple[int, ...]] | None = None
-    block: Block | None = None
-
-    @property
-    def parent(self) -> str:
-        return self.path.rpartition(".")[0]
+    stages: list[list[Block]]
+    parts: list[list[list[Part]]]
+    unsure: dict[str, str]
+    head: str | None
+    output: Any
 
 
 def discover(
     model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Sequence[str] | None
-) -> tuple[list[list[Block]], Any]:
-    """Return the residual blocks of a model, stage by stage, and its output, from one forward pass.
-
-    A stage is a run of blocks, each of which takes the state that the one before gave.
+) -> Found:
+    """Return the residual blocks of a model, and what is in them, from one forward pass.
 
     Args:
         model: any module; it is run once in evaluation mode and left as it was.
@@ -74,133 +52,54 @@ def discover(
         StackError: no blocks were found, or the modules named do not keep the shape of a state.
         InputError: there is no module of a name.
     """
-    calls, output = _observe(model, args, kwargs)
+    calls, output = observe(model, args, kwargs)
     if names is not None:
-        return _named(model, calls, names), output
+        runs = _named(model, calls, names)
+    else:
+        for call in calls:
+            call.block = residual(call)
+        runs = sorted(_outermost(model, calls), key=lambda run: run[0].number)
+        runs = runs or _added_outside(model, calls, logits_of(output, model).grad_fn)
+        if not runs:
+            raise StackError(_said(model, calls))
+    unsure: dict[str, str] = {}
+    parts = [[parts_of(call, calls, unsure) for call in run] for run in runs]
+    stages = [[_with_last(call, calls) for call in run] for run in runs]
+    head = linear_of(logits_of(output, model).grad_fn, calls)
+    return Found(stages, parts, unsure, head, output)
+
+
+def _with_last(call: Call, calls: Sequence[Call]) -> Block:
+    assert call.block is not None
+    if isinstance(call.block.port, Branch):
+        return call.block
+    return replace(call.block, last=last_map(call, calls[call.number + 1 : call.end]))
+
+
+def _added_outside(model: nn.Module, calls: Sequence[Call], end: Any) -> list[list[Call]]:
+    """Return runs of modules that stand in lists and whose output is added to what they took."""
+    added = sums(end)
+    found = []
     for call in calls:
-        call.block = _residual(call)
-    chosen = sorted(_outermost(model, calls), key=lambda run: run[0].number)
-    if not chosen:
-        raise StackError(_said(model, calls))
-    return [[call.block for call in run if call.block] for run in chosen], output
-
-
-@contextmanager
-def _observed(model: nn.Module) -> Iterator[None]:
-    """Run a model in evaluation mode with a graph of all its parameters, and leave it as it was."""
-    training = [m for m in model.modules() if m.training]
-    frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
-    model.eval()
-    try:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-        for module in training:
-            module.training = True
-
-
-def _observe(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[list[_Call], Any]:
-    """Return every call of a module inside the model, as they begin, and the model's output."""
-    calls: list[_Call] = []
-    open_calls: list[_Call] = []
-    handles = []
-
-    def watch(path: str, module: nn.Module) -> None:
-        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-            states = {i: (a.grad_fn, tuple(a.shape)) for i, a in given if _is_state(a)}
-            call = _Call(path, module, len(calls), states)
-            calls.append(call)
-            open_calls.append(call)
-
-        def after(_: nn.Module, args: Any, output: Any) -> None:
-            open_calls.pop().output = _state_of(output)
-
-        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-        handles.append(module.register_forward_hook(after))
-
-    for path, module in model.named_modules():
-        if path:
-            watch(path, module)
-    try:
-        with _observed(model):
-            own = {k: _with_node(v) for k, v in kwargs.items()}
-            output = model(*map(_with_node, args), **own)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls, output
-
-
-def _with_node(value: Any) -> Any:
-    """Return a floating-point input with a place in the graph; a leaf has none."""
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.detach().clone().requires_grad_().clone()
-    return value
-
-
-def _is_state(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1
-
-
-def _state_of(output: Any) -> tuple[int | str | None, Any, tuple[int, ...]] | None:
-    """Return where in an output the first state is, its node in the graph, and its shape."""
-    if _is_state(output):
-        return None, output.grad_fn, tuple(output.shape)
-    items: list[tuple[int | str, Any]] = []
-    if isinstance(output, Mapping):
-        items = list(output.items())
-    elif isinstance(output, tuple | list):
-        items = list(enumerate(output))
-    for key, value in items:
-        if _is_state(value):
-            return key, value.grad_fn, tuple(value.shape)
-    return None
-
-
-def _residual(call: _Call) -> Block | None:
-    """Return the block that a call is, if its output is one of its inputs plus something."""
-    if call.output is None or call.output[1] is None:
-        return None
-    gives, end, shape = call.output
-    for takes, (node, size) in call.inputs.items():
-        if size == shape and node is not None:
-            after = _sum_of(end, node)
-            if after is not None:
-                return Block(call.path, call.module, Port(takes, gives), shape, after)
-    return None
-
-
-def _sum_of(end: Any, begin: Any) -> str | None:
-    """Return what follows the additions between two nodes of the graph; None where there are none."""
-    seen, todo = set(), [(end, "", False)]
-    while todo:
-        node, after, added = todo.pop()
-        if node is begin and added:
-            return after
-        if node is None or (id(node), added) in seen:
+        listed = isinstance(model.get_submodule(call.parent), nn.ModuleList | nn.Sequential)
+        if not listed or call.output is None:
             continue
-        seen.add((id(node), added))
-        kind = node.name().removesuffix("0").removesuffix("Backward")
-        following = [n for n, _ in node.next_functions]
-        if kind == "Add":
-            todo += [(n, after, True) for n in following]
-        elif kind == "Sub":
-            todo.append((following[0], after, True))
-        elif kind in _SAME or kind in _AFTER:
-            todo.append((following[0], after or _AFTER.get(kind, ""), added))
-    return None
+        gives, node, shape = call.output
+        for takes, (begin, size) in call.inputs.items():
+            total = added.get((same(begin), same(node)))
+            if size == shape and total is not None:
+                last = linear_of(node, calls[call.number + 1 : call.end])
+                port = Branch(call.module, Port(takes), gives, takes)
+                call.block = Block(call.path, call.module, port, shape, "", last)
+                call.output = (gives, total, shape)  # the sum is what the next one takes
+                found.append(call)
+                break
+    return _runs(found)
 
 
-def _runs(calls: Sequence[_Call]) -> list[list[_Call]]:
+def _runs(calls: Sequence[Call]) -> list[list[Call]]:
     """Return the runs of residual calls of one parent's children, each taking what the last gave."""
-    runs: list[list[_Call]] = []
+    runs: list[list[Call]] = []
     for call in calls:
         if call.block is None:
             continue
@@ -212,17 +111,17 @@ def _runs(calls: Sequence[_Call]) -> list[list[_Call]]:
     return runs
 
 
-def _follows(last: _Call, call: _Call) -> bool:
+def _follows(last: Call, call: Call) -> bool:
     assert last.output is not None
     assert last.block is not None
     assert call.block is not None
     node, shape = call.inputs[call.block.port.takes]
-    return node is last.output[1] and shape == last.block.shape
+    return same(node) is same(last.output[1]) and shape == last.block.shape
 
 
-def _outermost(model: nn.Module, calls: Sequence[_Call]) -> Iterator[list[_Call]]:
+def _outermost(model: nn.Module, calls: Sequence[Call]) -> Iterator[list[Call]]:
     """Yield the runs that are stacks: from outside inwards, the first inside which there is none."""
-    by_parent: dict[str, list[_Call]] = {}
+    by_parent: dict[str, list[Call]] = {}
     for call in calls:
         by_parent.setdefault(call.parent, []).append(call)
     runs = {parent: found for parent, group in by_parent.items() if (found := _runs(group))}
@@ -240,7 +139,7 @@ def _outermost(model: nn.Module, calls: Sequence[_Call]) -> Iterator[list[_Call]
                 yield run
 
 
-def _first(runs: list[list[_Call]]) -> int:
+def _first(runs: list[list[Call]]) -> int:
     return runs[0][0].number
 
 
@@ -248,15 +147,15 @@ def _inside(path: str, outer: str) -> bool:
     return path == outer or path.startswith(f"{outer}.")
 
 
-def _clear(run: list[_Call]) -> bool:
+def _clear(run: list[Call]) -> bool:
     """Return whether a run is a stack beyond doubt: one class, and some of one structure."""
     modules = [call.module for call in run]
     structures = {tuple((n, p.shape) for n, p in m.named_parameters()) for m in modules}
     return len(run) > 1 and len(set(map(type, modules))) == 1 and len(structures) < len(run)
 
 
-def _named(model: nn.Module, calls: Sequence[_Call], names: Sequence[str]) -> list[list[Block]]:
-    """Return the blocks named, in stages, whether a sum is seen in them or not."""
+def _named(model: nn.Module, calls: Sequence[Call], names: Sequence[str]) -> list[list[Call]]:
+    """Return the calls of the blocks named, in stages, whether a sum is seen in them or not."""
     if not names:
         raise InputError("names is empty; leave it out to have the blocks found, or name some")
     wanted: list[str] = []
@@ -270,18 +169,18 @@ def _named(model: nn.Module, calls: Sequence[_Call], names: Sequence[str]) -> li
         wanted += (
             [f"{name}.{child}" for child, _ in known[name].named_children()] if listed else [name]
         )
-    stages: list[list[Block]] = []
-    last: _Call | None = None
+    stages: list[list[Call]] = []
+    last: Call | None = None
     for call in calls:
         if call.path not in wanted:
             continue
-        call.block = _residual(call) or _keeps_shape(call)
+        call.block = residual(call) or _keeps_shape(call)
         if last is not None and last.block is not None and _follows(last, call):
-            stages[-1].append(call.block)
+            stages[-1].append(call)
         else:
-            stages.append([call.block])
+            stages.append([call])
         last = call
-    missing = set(wanted) - {block.path for stage in stages for block in stage}
+    missing = set(wanted) - {call.path for stage in stages for call in stage}
     if missing:
         raise StackError(
             f"the modules {', '.join(sorted(missing))} were not called in the forward pass; name those "
@@ -290,7 +189,7 @@ def _named(model: nn.Module, calls: Sequence[_Call], names: Sequence[str]) -> li
     return stages
 
 
-def _keeps_shape(call: _Call) -> Block:
+def _keeps_shape(call: Call) -> Block:
     if call.output is not None:
         gives, _, shape = call.output
         for takes, (_, size) in call.inputs.items():
@@ -304,7 +203,7 @@ def _keeps_shape(call: _Call) -> Block:
     )
 
 
-def _said(model: nn.Module, calls: Sequence[_Call]) -> str:
+def _said(model: nn.Module, calls: Sequence[Call]) -> str:
     """Say what was seen where no blocks were found."""
     kept = [
         c.path for c in calls if c.output and any(s == c.output[2] for _, s in c.inputs.values())

@@ -132,7 +132,8 @@ class _Endless(IterableDataset[Any]):
         skip = self.begun
         for epoch in count():
             seen = 0
-            if hasattr(sampler := getattr(self.batches, "sampler", None), "set_epoch"):
+            sampler: Any = getattr(self.batches, "sampler", None)
+            if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
             for batch in self.batches:
                 seen += 1

@@ -3,53 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import compress
 from numbers import Integral
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from residua.errors import StackError
+from residua.ports import Branch, Port
 
 Visit = Callable[[int, Tensor, Tensor], None]
 Change = Callable[[int, Tensor, Tensor], Tensor]
 Stack = TypeVar("Stack", bound="ResidualStack")
-
-
-class Port(NamedTuple):
-    """Where a state goes into a block and comes out: an argument, and the output or an item of it."""
-
-    takes: int | str = 0
-    gives: int | str | None = None
-
-    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        """Return the state that goes in."""
-        found: Tensor = args[self.takes] if isinstance(self.takes, int) else kwargs[self.takes]
-        return found
-
-    def entered(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments with another state."""
-        if isinstance(self.takes, str):
-            return args, kwargs | {self.takes: x}
-        return (*args[: self.takes], x, *args[self.takes + 1 :]), kwargs
-
-    def after(self, output: Any) -> Tensor:
-        """Return the state that comes out."""
-        found: Tensor = output if self.gives is None else output[self.gives]
-        return found
-
-    def left(self, output: Any, x: Tensor) -> Any:
-        """Return the output with another state."""
-        if self.gives is None:
-            return x
-        if isinstance(output, Mapping):
-            return type(output)(**{**output, self.gives: x})
-        items = list(output)
-        items[self.gives] = x  # type: ignore[index]
-        return type(output)(items)
 
 
 @dataclass(frozen=True)
@@ -61,7 +28,8 @@ class ResidualStack:
         blocks: the module of every layer; with shared weights the same module several times.
         names: one name a layer, as the user finds it in the model.
         stages: the stage of every layer; the states of a stage have one shape.
-        ports: where the state goes into every block and comes out.
+        ports: where the state goes into every block and comes out; of parts of blocks whose output is
+            added to the state outside of them, a :class:`Branch`.
         classes: number of outputs of a sample, or of a token.
         branch_is_residual: whether y_t = x_t − x_{t−1} is what the block's branch put out. It is not so
             where there is no skip, nor where a relu or a norm follows the addition: there y_t is only
@@ -72,9 +40,14 @@ class ResidualStack:
     blocks: tuple[nn.Module, ...]
     names: tuple[str, ...]
     stages: tuple[str, ...]
-    ports: tuple[Port, ...]
+    ports: tuple[Port | Branch, ...]
     classes: int
     branch_is_residual: bool
+
+    @property
+    def each_layer(self) -> tuple[str, ...]:
+        """The attributes that hold something for every layer."""
+        return ("blocks", "names", "stages", "ports")
 
     @property
     def depth(self) -> int:
@@ -97,16 +70,10 @@ class ResidualStack:
     def only(self: Stack, keep: Sequence[bool]) -> Stack:
         """Return the stack of some of the layers, which is what visits then see."""
 
-        def chosen(values: tuple[Any, ...]) -> tuple[Any, ...]:
-            return tuple(compress(values, keep))
-
-        return replace(
-            self,
-            blocks=chosen(self.blocks),
-            names=chosen(self.names),
-            stages=chosen(self.stages),
-            ports=chosen(self.ports),
-        )
+        chosen: dict[str, Any] = {
+            name: tuple(compress(getattr(self, name), keep)) for name in self.each_layer
+        }
+        return replace(self, **chosen)
 
     def stage(self: Stack, name: str | None) -> Stack:
         """Return the layers of one stage, or of the only one.
@@ -163,6 +130,10 @@ class ResidualStack:
         with self._hooks(new, first=first, copy=True):
             yield
 
+    def _outer(self) -> dict[nn.Module, Port]:
+        """Return the blocks around parts, and where the state goes into them."""
+        return {p.outer: p.enters for p in self.ports if isinstance(p, Branch)}
+
     @contextmanager
     def _hooks(
         self,
@@ -171,72 +142,58 @@ class ResidualStack:
         first: Callable[[Tensor], Tensor] | None = None,
         copy: bool,
     ) -> Iterator[None]:
-        t = 0
-        kept: Tensor | None = None
-
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            nonlocal t, kept
-            t += 1
-            if t > self.depth:
-                return None  # said below
-            port = self.ports[t - 1]
-            x = port.before(args, kwargs)
-            changed = first is not None and t == 1
-            if first is not None and changed:
-                x = first(x)
-            kept = x.clone() if copy else x
-            return port.entered(args, kwargs, x) if changed else None
-
-        def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-            if t > self.depth:
-                return None
-            assert kept is not None
-            port = self.ports[t - 1]
-            new = after_layer(t, kept, port.after(output))
-            return None if new is None else port.left(output, new)
-
+        run = _Pass(self.ports, after_layer, first, copy)
         handles = []
-        for block in dict.fromkeys(self.blocks):
+        for block, port in dict(zip(self.blocks, self.ports, strict=True)).items():
+            if isinstance(port, Branch):
+                handles.append(block.register_forward_hook(run.added))
+                continue
             handles += [
-                block.register_forward_pre_hook(before, with_kwargs=True),
-                block.register_forward_hook(after),
+                block.register_forward_pre_hook(run.before, with_kwargs=True),
+                block.register_forward_hook(run.after),
             ]
+        for outer, enters in self._outer().items():
+            entered = partial(run.entered, enters)
+            handles.append(outer.register_forward_pre_hook(entered, with_kwargs=True))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
-        if t != self.depth:
+        if run.t != self.depth:
             raise StackError(
-                f"the forward pass ran {t} layers where the model has {self.depth}; watch exactly "
+                f"the forward pass ran {run.t} layers where the model has {self.depth}; watch exactly "
                 "one call of the model at a time"
             )
 
     def works_in_place(self, x: Any) -> bool:
         """Return whether a layer overwrites the state it is given; runs the model once."""
         found = False
-        t = 0
-        state: Tensor | None = None
-        version = 0
+        entered: list[tuple[Tensor, int]] = []
 
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            nonlocal t, state, version
-            t += 1
-            state = self.ports[min(t, self.depth) - 1].before(args, kwargs)
-            version = state._version
+        def before(port: Port) -> Callable[..., None]:
+            def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                state = port.before(args, kwargs)
+                entered.append((state, state._version))
+
+            return hook
 
         def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             nonlocal found
-            assert state is not None
+            state, version = entered.pop()
             found |= state._version != version
 
-        blocks = dict.fromkeys(self.blocks)
-        handles = [b.register_forward_pre_hook(before, with_kwargs=True) for b in blocks]
-        handles += [b.register_forward_hook(after) for b in blocks]
+        handles = []
+        whole = {b: p for b, p in zip(self.blocks, self.ports, strict=True) if isinstance(p, Port)}
+        for block, port in (whole | self._outer()).items():
+            handles += [
+                block.register_forward_pre_hook(before(port), with_kwargs=True),
+                block.register_forward_hook(after),
+            ]
         try:
             # Tensors of inference mode have no version.
             with torch.inference_mode(False), torch.no_grad():
-                own = {k: v.clone() for k, v in x.items()} if isinstance(x, Mapping) else x.clone()
+                own = {k: _cloned(v) for k, v in x.items()} if isinstance(x, Mapping) else x.clone()
                 self.outputs(own)
         finally:
             for handle in handles:
@@ -244,9 +201,84 @@ class ResidualStack:
         return found
 
 
+class _Pass:
+    """One forward pass: which layer runs, and the state before it."""
+
+    def __init__(
+        self,
+        ports: Sequence[Port | Branch],
+        after_layer: Callable[[int, Tensor, Tensor], Tensor | None],
+        first: Callable[[Tensor], Tensor] | None,
+        copy: bool,
+    ):
+        self.ports, self.after_layer, self.first, self.copy = ports, after_layer, first, copy
+        self.t = 0  # the layer that runs or ran last
+        self.x: Tensor | None = None
+
+    def _begin(self, t: int, x: Tensor) -> Tensor:
+        """Take the state before layer t; return the one to go on with."""
+        x = self.first(x) if self.first is not None and t == 1 else x
+        self.x = x.clone() if self.copy else x
+        return x
+
+    def _end(self, port: Port | Branch, output: Any) -> tuple[Tensor, Tensor | None]:
+        """Show layer t; return the state after it, and the one to go on with where it is another."""
+        assert self.x is not None
+        x = self.x + port.part.after(output) if isinstance(port, Branch) else port.after(output)
+        return x, self.after_layer(self.t, self.x, x)
+
+    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """See the state enter a block."""
+        self.t += 1
+        if self.t > len(self.ports):
+            return None  # said at the end
+        port = self.ports[self.t - 1]
+        assert isinstance(port, Port)
+        return self.entered(port, module, args, kwargs, t=self.t)
+
+    def after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        """See the state leave a block."""
+        if self.t > len(self.ports):
+            return None
+        port = self.ports[self.t - 1]
+        assert isinstance(port, Port)
+        _, new = self._end(port, output)
+        return None if new is None else port.left(output, new)
+
+    def entered(
+        self,
+        enters: Port,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        t: int | None = None,
+    ) -> Any:
+        """See the state enter a block whose parts are layers, the next of them its first."""
+        given = enters.before(args, kwargs)
+        x = self._begin(self.t + 1 if t is None else t, given)
+        return None if x is given else enters.entered(args, kwargs, x)
+
+    def added(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        """See what a part of a block puts out, which the block will add."""
+        self.t += 1
+        if self.t > len(self.ports):
+            return None
+        port, x = self.ports[self.t - 1], self.x
+        assert isinstance(port, Branch)
+        assert x is not None
+        then, new = self._end(port, output)
+        self.x = then if new is None else new
+        return None if new is None else port.part.left(output, new - x)
+
+
 def weight_of(model: nn.Module) -> Tensor:
     """Return a floating-point parameter, which tells device and precision; of none, those of torch."""
     return next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+
+
+def _cloned(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def rows(x: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from residua.convnet import ConvResNet
 from residua.discovery import discover
 from residua.errors import StackError
-from residua.layers import Port, ResidualStack, logits_of
+from residua.layers import ResidualStack, logits_of
 from residua.nets import MLP, ResNet
+from residua.parts import Part
+from residua.ports import Port
 from residua.readout import Readout, readout
 
 Net = ResNet | MLP | ConvResNet
@@ -41,6 +43,31 @@ class OwnStack(ResidualStack):
         block = self.blocks[t - 1]
         after: Tensor = block.forward(x) if h == 1.0 else block.forward(x, h)
         return after
+
+
+@dataclass(frozen=True)
+class FoundStack(ResidualStack):
+    """The layers of any model, as they were found in a forward pass.
+
+    Attributes:
+        lasts: of every layer the name of the linear map that puts out the last it adds to the state, or
+            None where there is none, or a norm or relu follows.
+        parts: of every layer that is a part of a block, how it stands there; else none.
+        head: name of the linear map that puts out the logits, or None.
+        named: whether the user named the blocks.
+        sample: the inputs, of one sample, with which they were found.
+    """
+
+    lasts: tuple[str | None, ...]
+    parts: tuple[Part, ...]
+    head: str | None
+    named: bool
+    sample: Any
+
+    @property
+    def each_layer(self) -> tuple[str, ...]:
+        """The attributes that hold something for every layer."""
+        return (*super().each_layer, "lasts", *(["parts"] if self.parts else []))
 
 
 def find_stack(model: nn.Module, stage: str | None = None, *, images: bool = False) -> OwnStack:
@@ -116,7 +143,9 @@ def is_own(model: nn.Module) -> bool:
     return any(isinstance(m, Net) for m in model.modules())
 
 
-def find_blocks(model: nn.Module, x: Any, *, names: Sequence[str] | None = None) -> ResidualStack:
+def find_blocks(
+    model: nn.Module, x: Any, *, names: Sequence[str] | None = None, parts: bool = False
+) -> FoundStack:
     """Return the residual blocks of any model as one stack, found by what they do in one forward pass.
 
     A block takes a state and gives one of the same shape that is, in the graph that autograd records,
@@ -127,36 +156,57 @@ def find_blocks(model: nn.Module, x: Any, *, names: Sequence[str] | None = None)
         model: any module; it is run once, in evaluation mode, on the first sample, and left as it was.
         x: inputs: a tensor, or a mapping of named ones, such as a tokenizer's.
         names: the blocks' names, or those of ModuleLists of them; default: they are found.
+        parts: whether every residual inside a block is a layer for itself, of attention and of the MLP.
 
     Raises:
-        StackError: no residual blocks were found, or the modules named keep no state.
+        StackError: no residual blocks were found, the modules named keep no state, or the residuals
+            inside a block cannot be told apart.
         InputError: there is no module of a name.
     """
     more = x if isinstance(x, Mapping) else {}
     args = () if isinstance(x, Mapping) else (x[:1],)
     one = {k: v[:1] if isinstance(v, Tensor) else v for k, v in more.items()}
-    found, output = discover(model, args, one, names)
-    called = [block.path for stage in found for block in stage]
+    found = discover(model, args, one, names)
+    if parts and found.unsure:
+        path, seen = next(iter(found.unsure.items()))
+        raise StackError(
+            f"the residuals inside {path} cannot be told apart: what is added to the state there is "
+            f"not, each time, what one module puts out. Its modules are: {seen}. Leave parts out, for "
+            "whole blocks, or have the block add the output of a module"
+        )
+    stages: list[list[Any]] = [list(stage) for stage in found.stages]
+    if parts:
+        stages = [[part for block in stage for part in block] for stage in found.parts]
+    layers = [layer for stage in stages for layer in stage]
+    heads = [stage[0].path.rpartition(".")[0] for stage in found.stages]
+    of_stage = [
+        f"{parent}, from {stage[0].path}" if heads.count(parent) > 1 else parent
+        for parent, stage in zip(heads, found.stages, strict=True)
+    ]
+    return FoundStack(
+        model=model,
+        blocks=tuple(layer.module for layer in layers),
+        names=_numbered([layer.path for layer in layers]),
+        stages=tuple(s for s, stage in zip(of_stage, stages, strict=True) for _ in stage),
+        ports=tuple(layer.port for layer in layers),
+        classes=logits_of(found.output, model).shape[-1],
+        branch_is_residual=not any(block.after for stage in found.stages for block in stage),
+        lasts=tuple(layer.last for layer in layers),
+        parts=tuple(layer for layer in layers if isinstance(layer, Part)),
+        head=found.head,
+        named=names is not None,
+        sample=one if more else x[:1],
+    )
+
+
+def _numbered(paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of layers, with the number of the call where a module is called again."""
     seen: dict[str, int] = {}
     labels = []
-    for path in called:
+    for path in paths:
         seen[path] = seen.get(path, 0) + 1
-        labels.append(f"{path}, call {seen[path]}" if called.count(path) > 1 else path)
-    parents = [stage[0].path.rpartition(".")[0] for stage in found]
-    stages = [
-        f"{parent}, from {stage[0].path}" if parents.count(parent) > 1 else parent
-        for parent, stage in zip(parents, found, strict=True)
-    ]
-    blocks = [block for stage in found for block in stage]
-    return ResidualStack(
-        model=model,
-        blocks=tuple(block.module for block in blocks),
-        names=tuple(labels),
-        stages=tuple(s for s, stage in zip(stages, found, strict=True) for _ in stage),
-        ports=tuple(block.port for block in blocks),
-        classes=logits_of(output, model).shape[-1],
-        branch_is_residual=not any(block.after for block in blocks),
-    )
+        labels.append(f"{path}, call {seen[path]}" if paths.count(path) > 1 else path)
+    return tuple(labels)
 
 
 def _layers(net: Net) -> list[tuple[str, str, nn.Module]]:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -11,10 +12,11 @@ from torch import nn
 from residua.choices import Activation, Lift, Net, Weights
 from residua.convnet import ConvResNet
 from residua.errors import InputError
+from residua.model_store import described, repeated, restored
 from residua.nets import MLP, ResNet
 from residua.readout import readout
 
-_KEY = "residua"
+_KEY, _ANY = "residua", "residua of any model"
 
 
 Network = ResNet | MLP | ConvResNet
@@ -132,42 +134,42 @@ def restructure(net: Network, config: NetConfig) -> None:
                 module._parameters[name] = kept
 
 
-def save(net: Network, path: str | Path) -> None:
+def save(net: nn.Module, path: str | Path) -> None:
     """Write a network, whatever its depth now, to one safetensors file that :func:`load` reads.
 
-    Weights that several layers share are written once.
+    Other models than residua's are for this where parts of their blocks were taken out, which the
+    formats of their own do not know; cut by whole blocks they are ordinary models, for `save_pretrained`
+    or torch.save of their `state_dict`. Weights that several layers share are written once.
 
     Raises:
-        InputError: the file exists already or its folder does not, or the network is none of residua's,
-            or has another head than theirs.
+        InputError: the file exists already or its folder does not, or the network has another head than
+            residua's have.
     """
     path = Path(path)
-    if not isinstance(net, Network):
-        raise InputError(
-            f"only a network of residua (ResNet, MLP, ConvResNet) can be saved, not "
-            f"{type(net).__name__}"
-        )
     if not path.parent.is_dir():
         raise InputError(f"no such folder: {str(path.parent)!r}; make it first")
     if path.exists():
         raise InputError(f"{str(path)!r} exists already; pass a new path")
-    header = json.dumps(asdict(describe(net)))
+    if isinstance(net, Network):
+        header = {_KEY: json.dumps(asdict(describe(net)))}
+    else:
+        header = {_ANY: described(net)}
     state = net.state_dict()
-    tensors = {name: state[name].contiguous() for name in state if name not in _repeated(net)}
-    save_file(tensors, path, metadata={_KEY: header})
+    tensors = {name: state[name].contiguous() for name in state if name not in repeated(net)}
+    save_file(tensors, path, metadata=header)
 
 
-def _repeated(net: nn.Module) -> set[str]:
-    """Return the names under which weights that layers share appear again."""
-    once = {name for name, _ in net.named_parameters()}
-    return {name for name, _ in net.named_parameters(remove_duplicate=False)} - once
-
-
-def load(path: str | Path) -> Network:
+def load(path: str | Path, model: nn.Module | None = None) -> Any:
     """Read a network that :func:`save` wrote; nothing in the file is executed.
 
+    Args:
+        path: the file.
+        model: of other models than residua's and transformers', one with all its parts, made as the
+            saved one was; it is changed into the saved one.
+
     Raises:
-        InputError: there is no such file, it is truncated or damaged, or residua did not write it.
+        InputError: there is no such file, it is truncated or damaged, residua did not write it, or a
+            model is needed or does not fit.
     """
     path = Path(path)
     if not path.is_file():
@@ -176,12 +178,15 @@ def load(path: str | Path) -> Network:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(_KEY)
+            told = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{str(path)!r} is truncated or no safetensors file ({error}); pass an intact one"
         ) from error
+    if _ANY in told:
+        return restored(json.loads(told[_ANY]), tensors, model)
+    header = told.get(_KEY)
     if header is None:
         raise InputError(f"{str(path)!r} was not written by residua; pass a file of residua.save")
     try:
@@ -193,7 +198,7 @@ def load(path: str | Path) -> Network:
     try:
         dtype = next(t.dtype for n, t in tensors.items() if n.startswith("head."))
         found = net.to(dtype).load_state_dict(tensors, strict=False)
-        if found.unexpected_keys or set(found.missing_keys) != _repeated(net):
+        if found.unexpected_keys or set(found.missing_keys) != repeated(net):
             raise KeyError(*found)
     except (RuntimeError, KeyError, StopIteration) as error:
         raise InputError(

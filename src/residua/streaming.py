@@ -51,8 +51,8 @@ def class_labels(labels: Tensor | None, what: str) -> Tensor:
         )
     if labels.ndim > 1:
         raise InputError(
-            f"{what} needs the class of each sample, and these labels are of tokens; where a loss can be "
-            "passed, pass loss=residua.next_token (causal language models) or residua.each_token"
+            f"{what} needs the class of each sample, and these labels are of tokens; where a loss can "
+            "be passed, pass loss=residua.next_token (causal language models) or residua.each_token"
         )
     return labels
 

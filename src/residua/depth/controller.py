@@ -12,7 +12,8 @@ from residua.depth.adaptive_config import AdaptiveConfig
 from residua.depth.body_fits import usual_body
 from residua.depth.compensation import Compensation
 from residua.depth.criteria import plan_depth
-from residua.depth.curve import CurveFit, fit_curve
+from residua.depth.curve import fit_curve
+from residua.depth.curve_records import CurveFit
 from residua.depth.fit_job import FitOptions
 from residua.depth.fitting import compensate
 from residua.depth.least_squares import RIDGES

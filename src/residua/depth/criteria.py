@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from residua.depth.curve import DepthCurve
+from residua.depth.curve_records import DepthCurve
 from residua.depth.oracle import Oracle
 from residua.depth.plan import DepthPlan, check_keep, lowest_go
 from residua.depth.planners import (

@@ -1,68 +1,34 @@
 """The depth curve: how good a head fitted in closed form on each state x_t is on held-out data."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from residua.depth.compensation import Compensation
+from residua.depth.curve_records import (
+    CurveFit,
+    DepthCurve,
+    Of,
+    Target,
+    squared_error,
+    target_named,
+)
+from residua.depth.found_curve import found_curve
 from residua.depth.least_squares import RIDGES, AffineHead, LeastSquares, Normal
-from residua.distributed import Merge, alone, total
+from residua.distributed import Merge, total
 from residua.errors import InputError
-from residua.stack import OwnStack, find_stack
-from residua.streaming import Loss, class_labels, cross_entropy, sample_losses, stream
-
-Target = Literal["logits", "labels"]
-Of = Literal["states", "residuals"]
-
-
-@dataclass(frozen=True)
-class DepthCurve:
-    """Held-out loss and accuracy of the fitted head at each state t = 0…T, or residual t = 1…T.
-
-    Attributes:
-        target: "logits" (the old logits, a compensation; loss is the cross-entropy, in nats, or the one
-            that was passed) or "labels" (one-hot labels, a probe; loss is the squared error).
-        loss: mean over held-out samples.
-        loss_error: standard error of that mean.
-        accuracy: share of held-out samples classified right; NaN where targets are no classes.
-        ridge: chosen for each state by held-out loss, relative to the mean variance of a unit.
-        heads: the fitted heads.
-        names: the module that made each layer, t = 1…T.
-        foldable: whether a head can take the place of the model's own: it is fitted to the old logits,
-            and these are K x_T + c.
-    """
-
-    target: Target
-    loss: Float[np.ndarray, "state"]
-    loss_error: Float[np.ndarray, "state"]
-    accuracy: Float[np.ndarray, "state"]
-    ridge: Float[np.ndarray, "state"]
-    heads: tuple[AffineHead, ...]
-    names: tuple[str, ...]
-    foldable: bool = True
-
-    def compensation(self, keep: int) -> Compensation:
-        """Return the head fitted on the state after `keep` layers, for the network cut there.
-
-        Raises:
-            InputError: the curve is of no such state, or the model's head cannot be replaced so.
-        """
-        if not self.foldable:
-            raise InputError(
-                "the heads of this curve cannot take the place of the model's own: they are fitted to "
-                "labels, or the model's logits are not K x + c of the last state alone; use "
-                "residua.compensate, or in training the rule 'spans'"
-            )
-        if not 0 <= keep < len(self.heads):
-            raise InputError(f"the curve has states 0…{len(self.heads) - 1}, not {keep}")
-        head = self.heads[keep]
-        weights = {"head.weight": head.weight, "head.bias": head.bias}
-        return Compensation("affine", weights, ridge=float(self.ridge[keep]))
+from residua.layers import ResidualStack
+from residua.stack import FoundStack, OwnStack, find_stack
+from residua.streaming import (
+    Loss,
+    class_labels,
+    cross_entropy,
+    find_layers,
+    sample_losses,
+    stream,
+)
 
 
 class NormalEquations:
@@ -185,7 +151,7 @@ def _seen(of: Of, t: int, before: Tensor, after: Tensor) -> list[Tensor]:
 
 
 def depth_curve(
-    model: nn.Module,
+    model: nn.Module | ResidualStack,
     fit_batches: Iterable[Any],
     held_out_batches: Iterable[Any],
     *,
@@ -197,7 +163,9 @@ def depth_curve(
     """Fit a head on every state by ridge regression and evaluate it on held-out data.
 
     Args:
-        model: a model with a residual stack.
+        model: any model with a residual stack of one stage, or what :func:`residua.find_blocks` returned
+            of it. Of other models than residua's the heads are fitted on what the model's own head reads
+            when the layers behind a state are left out, and each state takes a pass.
         fit_batches: training batches (x, labels); labels are used for target="labels" only.
         held_out_batches: validation batches (x, labels); they choose the ridge. Never test data.
         score_batches: where loss and accuracy are taken once the ridge is chosen, test data for
@@ -212,10 +180,14 @@ def depth_curve(
         InputError: no batch came, labels are missing where they are needed, or the states are not
             finite.
     """
-    known = _known(target)
+    known = target_named(target)
     scored = loss if known == "logits" else squared_error
     batches = (fit_batches, held_out_batches, score_batches)
-    return fit_curve(find_stack(model), batches, CurveFit(known, "states", tuple(ridges), scored))
+    how = CurveFit(known, "states", tuple(ridges), scored)
+    whole, _ = find_layers(model, fit_batches)
+    if isinstance(whole, FoundStack):
+        return found_curve(whole, batches, how)
+    return fit_curve(find_stack(whole.model), batches, how)
 
 
 def residual_probe(
@@ -233,26 +205,6 @@ def residual_probe(
     batches = (fit_batches, held_out_batches, score_batches)
     fit = CurveFit("labels", "residuals", tuple(ridges), squared_error)
     return fit_curve(find_stack(model), batches, fit)
-
-
-def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Return the squared distance of each sample's outputs to its label one-hot.
-
-    Raises:
-        InputError: the targets are no classes.
-    """
-    where = class_labels(labels, "a probe")
-    return (outputs - nn.functional.one_hot(where, outputs.shape[1])).square().sum(1)
-
-
-class CurveFit(NamedTuple):
-    """What is fitted on what, and how it is scored."""
-
-    target: Target
-    of: Of
-    ridges: tuple[float, ...]
-    loss: Loss
-    merge: Merge[Any] = alone
 
 
 def fit_curve(
@@ -284,10 +236,3 @@ def fit_curve(
     ridge = np.asarray(ridges)[best]
     names, foldable = stack.names, equations.foldable
     return DepthCurve(fit.target, mean, error, accuracy, ridge, kept, names, foldable)
-
-
-def _known(target: str) -> Target:
-    for word in get_args(Target):
-        if target == word:
-            return word  # type: ignore[no-any-return]
-    raise InputError(f"target must be 'logits' or 'labels', not {target!r}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from residua.depth.plan import DepthPlan
 from residua.distributed import Merge, alone, total
 from residua.errors import InputError
-from residua.inputs import as_inputs, unpack
+from residua.inputs import as_any_inputs, samples_in, some_samples, split_batch
+from residua.layers import Stack
 from residua.stack import OwnStack
-from residua.streaming import Loss, cross_entropy, refusing_too_large
+from residua.streaming import NO_BATCH, Loss, cross_entropy, refusing_too_large
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,11 @@ class FitOptions:
             raise InputError(f"ridges must be positive numbers, at least one, not {self.ridges}")
 
 
-class Job(NamedTuple):
+class Job(NamedTuple, Generic[Stack]):
     """The uncut and the cut stack, the plan, and what is fitted on."""
 
-    whole: OwnStack
-    small: OwnStack
+    whole: Stack
+    small: Stack
     plan: DepthPlan
     batches: Iterable[Any]
     options: FitOptions
@@ -48,19 +49,19 @@ class Job(NamedTuple):
         """Return the sum of a value over processes."""
         return total(self.options.merge(value))
 
-    def inputs(self, samples: int | None = None) -> Iterator[Tensor]:
+    def inputs(self, samples: int | None = None) -> Iterator[Any]:
         """Yield the inputs of the batches, the first so many samples."""
         seen = 0
         for batch in self.batches:
-            x, _ = unpack(batch, self.whole.classes)
-            x = x if samples is None else x[: samples - seen]
-            if len(x):
-                yield as_inputs(x, self.whole.weight)
-            seen += len(x)
+            x, _ = split_batch(batch, self.whole.classes)
+            x = x if samples is None else some_samples(x, samples - seen)
+            if samples_in(x):
+                yield as_any_inputs(x, self.whole.weight)
+            seen += samples_in(x)
             if seen == samples:
                 return
         if not seen:
-            raise InputError("the data loader gave no batch; pass one with at least one sample")
+            raise InputError(NO_BATCH)
 
 
 def read(linear: nn.Linear | nn.Conv2d, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +88,7 @@ def states_around(stack: OwnStack, t: int, x: Tensor) -> tuple[Tensor, Tensor]:
     return found[0], found[1]
 
 
-def step_of(job: Job, states: Iterable[tuple[Tensor, Tensor, Tensor]]) -> float:
+def step_of(job: Job[OwnStack], states: Iterable[tuple[Tensor, Tensor, Tensor]]) -> float:
     """Return the factor h of y = after − before with which before + h·y comes nearest to a target.
 
     h = E⟨y, target − before⟩ / E⟨y, y⟩, over batches of (before, after, target); 1 where the layer

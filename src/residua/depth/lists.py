@@ -13,6 +13,8 @@ from residua.errors import InputError
 _COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth", "num_blocks")
 _ENCODER = ("encoder_layers", "num_encoder_layers")
 _DECODER = ("decoder_layers", "num_decoder_layers")
+# What a place in the list decides without being listed, so that a cut would change the other layers.
+_BY_PLACE = ("scale_attn_by_inverse_layer_idx", "mlp_only_layers", "first_k_dense_replace")
 _INDICES = ("layer_idx", "layer_id", "layer_index", "layer_number")
 
 
@@ -53,6 +55,24 @@ def removed_blocks(model: nn.Module, plan: DepthPlan) -> list[nn.Module]:
         InputError: the plan is for another model, or its layers cannot be taken out of lists.
     """
     return [list(cut.modules)[i] for cut in _cuts(model, plan) for i in sorted(cut.gone)]
+
+
+def name_after(model: nn.Module, plan: DepthPlan, name: str) -> str:
+    """Return the name that a layer that stays will have."""
+    parent, _, place = name.rpartition(".")
+    for cut in _cuts(model, plan):
+        if cut.path == parent:
+            return f"{parent}.{cut.stay.index(int(place))}"
+    return name
+
+
+def name_before(model: nn.Module, plan: DepthPlan, name: str) -> str:
+    """Return the name that a parameter of the model once it is cut has now."""
+    for cut in _cuts(model, plan):
+        place, _, rest = name.removeprefix(f"{cut.path}.").partition(".")
+        if name.startswith(f"{cut.path}.") and place.isdigit() and int(place) < len(cut.stay):
+            return f"{cut.path}.{cut.stay[int(place)]}.{rest}"
+    return name
 
 
 def shorten(model: nn.Module, plan: DepthPlan) -> None:
@@ -130,6 +150,13 @@ def _settings(model: nn.Module, cut: _Cut) -> Iterator[_Setting]:
     configs = {id(c): c for c in _configs(model, cut.path)}
     counted = False  # a list with an entry a layer alone would leave the count behind
     for config in configs.values():
+        fixed = next((name for name in _BY_PLACE if getattr(config, name, None)), None)
+        if fixed is not None:
+            raise InputError(
+                f"the configuration of the {type(model).__name__} has {fixed}={getattr(config, fixed)}, "
+                "by which a layer's place decides what it does, so no layer can be taken out; leave "
+                "parts of blocks out instead, by residua.find_blocks(model, x, parts=True)"
+            )
         counts = _count(config, cut, whole=config is getattr(model, "config", None))
         counted = counted or bool(counts)
         yield from (*counts, *_per_layer(config, cut))
@@ -187,3 +214,24 @@ def _per_layer(config: Any, cut: _Cut) -> list[_Setting]:
 
 def _chosen(values: Sequence[Any], stay: Sequence[int]) -> Any:
     return type(values)(values[i] for i in stay)  # type: ignore[call-arg]
+
+
+def renumber_caches(model: nn.Module) -> None:
+    """Number the attentions that are left without gaps, as the caches of transformers want it.
+
+    Raises:
+        InputError: there are several kinds of them, and the first of a kind is gone.
+    """
+    found = [m for m in model.modules() if isinstance(vars(m).get("layer_idx"), int)]
+    left = sorted({m.layer_idx for m in found})  # type: ignore[type-var]
+    types = list(getattr(getattr(model, "config", None), "layer_types", None) or [])
+    if left and len(set(types)) > 1:
+        missing = [types.index(kind) for kind in set(types) if types.index(kind) not in left]
+        if missing:
+            raise InputError(
+                f"the first {types[missing[0]]} of the {type(model).__name__} would go, and its cache "
+                "tells from that one how long a text is; let it stay, by plan.veto(…)"
+            )
+        return
+    for module in found:
+        setattr(module, "layer_idx", left.index(module.layer_idx))  # noqa: B010

@@ -51,8 +51,9 @@ def oracle(
     Args:
         model: any model with residual layers, in one stage or several, or what
             :func:`residua.find_blocks` returned of it.
-        batches: (x, labels), or mappings of named inputs with `labels`; kept in memory, so a few thousand samples. Training data, or validation
-            data that nothing else is decided on; never test data.
+        batches: (x, labels), or mappings of named inputs with `labels`; kept in memory, so a few
+            thousand samples. Training data, or validation data that nothing else is decided on; never
+            test data.
         loss: (outputs, targets) → the loss of each sample; default cross-entropy, in nats; of language
             models :func:`residua.next_token`.
 

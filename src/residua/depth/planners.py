@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from residua.depth.curve import DepthCurve
+from residua.depth.curve_records import DepthCurve
 from residua.depth.oracle import Oracle
 from residua.depth.plan import DepthPlan, may_go, share_weights
 from residua.depth.similarity import Similarity

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import nn
 
 from residua.depth.body_fits import usual_body
 from residua.depth.compensation import Compensation, kind_named
 from residua.depth.criteria import criterion_named, plan_depth
-from residua.depth.curve import DepthCurve, depth_curve
+from residua.depth.curve import depth_curve
+from residua.depth.curve_records import DepthCurve
 from residua.depth.fit_job import FitOptions
 from residua.depth.fitting import compensate
 from residua.depth.latency import latencies
@@ -20,10 +20,19 @@ from residua.depth.plan import DepthPlan, check_keep, share_weights
 from residua.depth.similarity import Similarity, similarity
 from residua.depth.surgery import Model, apply
 from residua.errors import InputError
-from residua.inputs import as_inputs, unpack
-from residua.stack import find_stages
+from residua.inputs import as_any_inputs, split_batch
+from residua.layers import ResidualStack
+from residua.stack import FoundStack, find_stages
 from residua.statistics import Statistics, accumulate
-from residua.streaming import Loss, cross_entropy, first, held_out_figures, refuse_iterators
+from residua.streaming import (
+    NO_BATCH,
+    Loss,
+    cross_entropy,
+    find_layers,
+    first,
+    held_out_figures,
+    refuse_iterators,
+)
 
 SAMPLES = 8192  # of the training data, for a rule's evidence
 ORACLE_SAMPLES = 2048  # an oracle runs the network once for each layer, or more often
@@ -117,7 +126,7 @@ class PruneReport:
 
 
 def prune(
-    model: Model,
+    model: Model | FoundStack,
     fit_batches: Iterable[Any],
     held_out_batches: Iterable[Any],
     config: PruneConfig,
@@ -129,10 +138,11 @@ def prune(
     measured on the held-out data.
 
     Args:
-        model: a trained model with residual layers.
-        fit_batches: training batches (x, labels), read several times.
-        held_out_batches: validation batches (x, labels), read several times; they decide. Never test
-            data: what is decided on cannot judge.
+        model: any trained model with residual layers, or what :func:`residua.find_blocks` returned of it.
+        fit_batches: training batches (x, labels), or mappings of named inputs with `labels`, read several
+            times.
+        held_out_batches: validation batches, likewise; they decide. Never test data: what is decided on
+            cannot judge.
         config: what is to be reached, and how.
         advance: is told the share of the work done since it was last told.
 
@@ -142,13 +152,15 @@ def prune(
             cannot be reached with a single layer, or the held-out loss does not tell depths apart.
     """
     refuse_iterators(fit_batches, held_out_batches)
-    stack = find_stages(model)
+    stack, _ = find_layers(model, fit_batches)
+    whole: Any = stack.model
     if config.keep is not None:
         check_keep(config.keep, stack.depth)
-    kind = config.compensation or usual_compensation(model, config.loss)
-    found = evidence(model, config.criterion, fit_batches, held_out_batches, config.loss)
-    x = _a_batch(held_out_batches, stack.classes, stack.weight)
-    before = measure(model, held_out_batches, config.loss, seconds=latencies([model], x)[0])
+    kind = config.compensation or usual_compensation(stack, config.loss)
+    found = evidence(stack, config.criterion, fit_batches, held_out_batches, config.loss)
+    x = _a_batch(held_out_batches, stack)
+    seconds = latencies([whole], x)[0]
+    before = measure(stack, held_out_batches, config.loss, seconds=seconds)
     if config.max_drop_points is not None and before.accuracy != before.accuracy:
         raise InputError("max_drop_points needs the class of each sample; pass max_loss_increase")
     tried: dict[int, tuple[Model, DepthPlan, Compensation | None, Measured]] = {}
@@ -160,14 +172,16 @@ def prune(
         if plan.removed:
             options = FitOptions(loss=config.loss)
             fitted = compensate(
-                model, plan, fit_batches, held_out_batches, kind=kind, options=options
+                stack, plan, fit_batches, held_out_batches, kind=kind, options=options
             )
-        small = apply(plan, model, compensation=fitted)
-        seconds = latencies([model, small], x)
+        of = stack if isinstance(stack, FoundStack) else whole
+        small = apply(plan, of, compensation=fitted)
+        seconds = latencies([whole, small], x)
         # Relative to the uncut model in the same rounds: a machine's speed drifts.
         relative = before.seconds * seconds[1] / seconds[0]
-        measured = measure(small, held_out_batches, config.loss, seconds=relative)
-        tried[keep] = (small, plan, fitted, measured)
+        figures = held_out_figures(small, held_out_batches, config.loss)
+        measured = Measured(len(plan.keep), figures.loss, figures.accuracy, relative)
+        tried[keep] = (small, plan, fitted, measured)  # type: ignore[assignment]
         advance(1 / rounds)
         return measured
 
@@ -175,7 +189,7 @@ def prune(
         keep = config.keep
         candidate(keep)
     else:
-        _refuse_unmoved(model, held_out_batches, config, before)
+        _refuse_unmoved(stack, held_out_batches, config, before)
         stages = (
             len(set(stack.stages)) if config.criterion == "spans" else 1
         )  # a layer stays in each
@@ -185,16 +199,20 @@ def prune(
     return small, PruneReport(plan, fitted, before, after, others)
 
 
-def usual_compensation(model: nn.Module, loss: Loss = cross_entropy) -> str:
+def usual_compensation(stack: ResidualStack, loss: Loss = cross_entropy) -> str:
     """Return the compensation that is used where none is named."""
-    body = usual_body(find_stages(model).net)
+    if isinstance(stack, FoundStack):
+        # What has a place to be folded into.
+        parts = ["readers" if any(stack.lasts) else "", "affine" if stack.head else ""]
+        return "+".join(filter(None, parts)) or "none"
+    body = usual_body(find_stages(stack.model).net)
     # The weights are those of a divergence between probabilities.
     probable = loss is cross_entropy and body in ("steps", "readers")
     return f"{body}+{'weighted' if probable else 'affine'}"
 
 
 def evidence(
-    model: nn.Module,
+    model: nn.Module | ResidualStack,
     criterion: str,
     fit_batches: Iterable[Any],
     held_out_batches: Iterable[Any],
@@ -206,44 +224,49 @@ def evidence(
     criteria that read one.
     """
     kind = criterion_named(criterion).evidence
-    stack = find_stages(model)
+    stack, _ = find_layers(model, fit_batches)
     if kind is Statistics:
         stages = dict.fromkeys(stack.stages)
         if len(stages) == 1:
-            return accumulate(model, first(fit_batches, SAMPLES))
-        return [accumulate(model, first(fit_batches, SAMPLES), stage=s) for s in stages]
+            return accumulate(stack, first(fit_batches, SAMPLES))
+        return [accumulate(stack, first(fit_batches, SAMPLES), stage=s) for s in stages]
     if kind is Similarity:
-        return similarity(model, first(fit_batches, SAMPLES))
+        return similarity(stack, first(fit_batches, SAMPLES))
     if kind is DepthCurve:
-        return depth_curve(model, first(fit_batches, SAMPLES), held_out_batches, loss=loss)
+        return depth_curve(stack, first(fit_batches, SAMPLES), held_out_batches, loss=loss)
     if kind is Oracle:
-        return oracle(model, first(fit_batches, ORACLE_SAMPLES), loss=loss)
+        return oracle(stack, first(fit_batches, ORACLE_SAMPLES), loss=loss)
     return stack.names
 
 
 def measure(
-    model: nn.Module, batches: Iterable[Any], loss: Loss = cross_entropy, *, seconds: float = 0.0
+    model: nn.Module | ResidualStack,
+    batches: Iterable[Any],
+    loss: Loss = cross_entropy,
+    *,
+    seconds: float = 0.0,
 ) -> Measured:
     """Return layers, mean loss and accuracy of a model on batches (x, labels)."""
-    found = held_out_figures(model, batches, loss)
-    return Measured(find_stages(model).depth, found.loss, found.accuracy, seconds)
+    stack, _ = find_layers(model, batches)
+    found = held_out_figures(stack.model, batches, loss)
+    return Measured(stack.depth, found.loss, found.accuracy, seconds)
 
 
-def _a_batch(batches: Iterable[Any], classes: int, weight: torch.Tensor) -> torch.Tensor:
+def _a_batch(batches: Iterable[Any], stack: ResidualStack) -> Any:
     for batch in islice(batches, 1):
-        return as_inputs(unpack(batch, classes)[0], weight)
-    raise InputError("the data loader gave no batch; pass one with at least one sample")
+        return as_any_inputs(split_batch(batch, stack.classes)[0], stack.weight)
+    raise InputError(NO_BATCH)
 
 
 def _refuse_unmoved(
-    model: nn.Module, held_out: Iterable[Any], config: PruneConfig, before: Measured
+    stack: ResidualStack, held_out: Iterable[Any], config: PruneConfig, before: Measured
 ) -> None:
     """Refuse an aim whose measure is the same with one layer as with all."""
-    names = find_stages(model).names
-    keep = (1,) if share_weights(names) else (len(names),)
-    lone = DepthPlan(names, keep, "a single layer", (None,) * len(names), "")
-    after = measure(apply(lone, model), held_out, config.loss)
-    if config.speedup is None and len(names) > 1 and after.loss == before.loss:
+    if config.speedup is not None or stack.depth < 2:
+        return
+    stays = 1 if share_weights(stack.names) else stack.depth
+    tried = oracle(stack, first(held_out, ORACLE_SAMPLES), loss=config.loss)
+    if tried.without() == tried.without(*(t for t in range(1, stack.depth + 1) if t != stays)):
         raise InputError(
             f"the held-out loss is {before.loss:.4f} with all layers and with a single one, so it "
             "cannot tell depths apart; pass keep=…, or data on which the model does something"

@@ -1,31 +1,68 @@
 """The only file that edits a model: remove layers, fold a compensation in, all or nothing."""
 
 import copy
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar, overload
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from residua.depth.compensation import Compensation
-from residua.depth.lists import removed_blocks, shorten
+from residua.depth.lists import name_after, name_before, removed_blocks, renumber_caches, shorten
 from residua.depth.plan import DepthPlan
-from residua.errors import InputError
+from residua.depth.untying import untie
+from residua.errors import InputError, StackError
+from residua.layers import ResidualStack, outputs_of
 from residua.nets import ResNet
-from residua.stack import OwnStack, find_stages, is_own
+from residua.parts import Part
+from residua.skipped import skip_modules, skips_for
+from residua.stack import FoundStack, find_blocks, find_stages, is_own
 from residua.store import Network
+from residua.streaming import evaluating
 
 Model = TypeVar("Model", bound=nn.Module)
+_REFIT = "the plan refits the head; pass the compensation fitted for this plan"
 
 
-def apply(plan: DepthPlan, model: Model, *, compensation: Compensation | None = None) -> Model:
+@overload
+def apply(
+    plan: DepthPlan, model: FoundStack, *, compensation: Compensation | None = None
+) -> nn.Module: ...
+
+
+@overload
+def apply(plan: DepthPlan, model: Model, *, compensation: Compensation | None = None) -> Model: ...
+
+
+def apply(
+    plan: DepthPlan, model: nn.Module | FoundStack, *, compensation: Compensation | None = None
+) -> nn.Module:
     """Return a copy of the model with the plan's layers removed.
 
-    Arguments and errors as for :func:`cut`; the model given is not touched.
+    Arguments and errors as for :func:`cut`; the model given is not touched. What
+    :func:`residua.find_blocks` returned is taken, too: its copy is held to the model with identities in
+    place of the layers that go, on the sample with which they were found. Where its layers are parts of
+    blocks, these are passed by, and :func:`residua.save` keeps such a model.
+
+    Raises:
+        InputError: as :func:`cut`, or layers that stay need more of those that go than the state.
     """
-    smaller = _copied(model)
-    cut(smaller, plan, compensation=compensation)
+    if not isinstance(model, FoundStack):
+        smaller = _copied(model)
+        cut(smaller, plan, compensation=compensation)
+        return smaller
+    check_plan(model, plan)
+    smaller = _copied(model.model)
+    if model.parts:
+        leave_out(smaller, [model.parts[t - 1] for t in plan.removed])
+    else:
+        cut(smaller, replace(plan, refit_head=False))
+    check_same(model, plan, smaller)
+    if compensation is not None:
+        _check_named(smaller, plan, compensation, lambda name: name)
+        _fold_named(smaller, compensation, [])
     return smaller
 
 
@@ -65,6 +102,7 @@ def cut(
         fresh = set() if compensation is None else _fold(net, compensation, optimizers)
     else:
         shorten(model, plan)
+        fresh = set() if compensation is None else _fold_named(model, compensation, optimizers)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["params"] = [p for p in group["params"] if p not in gone]
@@ -111,21 +149,20 @@ def check_cut(model: nn.Module, plan: DepthPlan, compensation: Compensation | No
     """Raise InputError unless plan and compensation are for this model."""
     if not is_own(model):
         removed_blocks(model, plan)
-        if plan.refit_head or compensation is not None:
-            raise InputError(
-                f"compensations are for networks of residua so far, and this is a "
-                f"{type(model).__name__}; cut it without one"
-            )
+        if plan.refit_head and plan.removed and compensation is None:
+            raise InputError(_REFIT)
+        if compensation is not None:
+            _check_named(model, plan, compensation, lambda name: name_before(model, plan, name))
         return
     stack = find_stages(model)
     check_plan(stack, plan)
     if plan.refit_head and plan.removed and compensation is None:
-        raise InputError("the plan refits the head; pass the compensation fitted for this plan")
+        raise InputError(_REFIT)
     if compensation is not None:
         _check_fit(stack.net, plan, compensation)
 
 
-def check_plan(stack: OwnStack, plan: DepthPlan) -> None:
+def check_plan(stack: ResidualStack, plan: DepthPlan) -> None:
     """Raise InputError unless a plan was made for these layers."""
     if plan.names != stack.names:
         raise InputError(
@@ -169,6 +206,37 @@ def _check_groups(plan: DepthPlan, gone: set[nn.Parameter], optimizers: list[Opt
                 )
 
 
+def _check_named(
+    model: nn.Module,
+    plan: DepthPlan,
+    compensation: Compensation,
+    name_now: Callable[[str], str],
+) -> None:
+    """Raise InputError where a compensation's weights are not those of a model other than residua's."""
+    _check_keep(plan, compensation)
+    if compensation.steps is not None or compensation.reads_residual:
+        raise InputError(
+            f"step sizes and heads that read the last residual are for residua's networks, not for a "
+            f"{type(model).__name__}; pass a compensation fitted on this model"
+        )
+    shapes = {name: tuple(v.shape) for name, v in model.state_dict().items()}
+    for name, value in compensation.weights.items():
+        now = shapes.get(name_now(name))
+        if now != tuple(value.shape):
+            raise InputError(
+                f"the compensation has {name!r} of the shape {tuple(value.shape)} where the cut model's "
+                f"has {now}; pass one fitted on this model with this plan"
+            )
+
+
+def _check_keep(plan: DepthPlan, compensation: Compensation) -> None:
+    if compensation.keep not in (None, plan.keep):
+        raise InputError(
+            f"the compensation was fitted for a plan that keeps the layers {compensation.keep}, and "
+            f"this one keeps {plan.keep}; fit one for this plan"
+        )
+
+
 def _check_fit(net: Network, plan: DepthPlan, compensation: Compensation) -> None:
     """Raise InputError where weights or steps are not those of the network once it is cut."""
     # Cutting a copy without memory of its own tells names and shapes.
@@ -177,11 +245,7 @@ def _check_fit(net: Network, plan: DepthPlan, compensation: Compensation) -> Non
     small.keep_layers(plan.keep)
     if compensation.reads_residual and isinstance(small, ResNet):
         small.read_residual()
-    if compensation.keep not in (None, plan.keep):
-        raise InputError(
-            f"the compensation was fitted for a plan that keeps the layers {compensation.keep}, and "
-            f"this one keeps {plan.keep}; fit one for this plan"
-        )
+    _check_keep(plan, compensation)
     shapes = {name: tuple(v.shape) for name, v in small.state_dict().items()}
     for name, value in compensation.weights.items():
         if shapes.get(name) != tuple(value.shape):
@@ -215,3 +279,82 @@ def _fold(
         for name, value in compensation.weights.items():
             own[name].copy_(value)
     return {p for n in compensation.weights if isinstance(p := own[n], nn.Parameter)}
+
+
+def _fold_named(
+    model: nn.Module, compensation: Compensation, optimizers: list[Optimizer]
+) -> set[nn.Parameter]:
+    """Take over the weights of any model; return the parameters whose optimizer state starts anew."""
+    fresh = set()
+    with torch.no_grad():
+        for name, value in compensation.weights.items():
+            path, _, last = name.rpartition(".")
+            module = model.get_submodule(path)
+            before = module.get_parameter(last)
+            if untie(model, module):
+                for optimizer in optimizers:
+                    for group in optimizer.param_groups:
+                        if any(p is before for p in group["params"]):
+                            group["params"].append(module.get_parameter(last))
+            parameter = module.get_parameter(last)
+            parameter.copy_(value)
+            fresh.add(parameter)
+    return fresh
+
+
+def again(stack: FoundStack, plan: DepthPlan, smaller: nn.Module) -> FoundStack:
+    """Return the layers of a cut model, found as those of the uncut one were.
+
+    Raises:
+        StackError: other layers are found than the plan keeps.
+    """
+    names = None
+    if stack.named:
+        kept = [plan.names[t - 1] for t in plan.keep]
+        names = [name_after(stack.model, plan, name) for name in kept]
+    found = find_blocks(smaller, stack.sample, names=names, parts=bool(stack.parts))
+    if found.depth != len(plan.keep):
+        raise StackError(
+            f"in the cut {type(smaller).__name__} {found.depth} layers are found, "
+            f"{', '.join(found.names)}, where the plan keeps {len(plan.keep)}; name the blocks: "
+            "find_blocks(model, x, names=[…])"
+        )
+    return found
+
+
+def leave_out(model: nn.Module, parts: Sequence[Part]) -> None:
+    """Take parts of blocks out of a model, in place; numbers of caches follow.
+
+    Raises:
+        InputError: the model has no module of a part's name.
+    """
+    skip_modules(model, [skip for part in parts for skip in skips_for(part)])
+    renumber_caches(model)
+
+
+@torch.no_grad()
+def check_same(stack: FoundStack, plan: DepthPlan, smaller: nn.Module) -> None:
+    """Raise InputError unless a cut model is the uncut one with identities in place of what went."""
+
+    def gated(t: int, before: Tensor, after: Tensor) -> Tensor:
+        return after if t in plan.keep else before
+
+    gone = ", ".join(plan.names[t - 1] for t in plan.removed)
+    with evaluating(stack.model), evaluating(smaller):
+        with stack.change(gated):
+            expected = stack.outputs(stack.sample).float()
+        try:
+            found = outputs_of(smaller, stack.sample).float()
+        except Exception as error:
+            raise InputError(
+                f"the {type(smaller).__name__} does not run without {gone} "
+                f"({type(error).__name__}: {error}); let it stay, by plan.veto(…)"
+            ) from error
+    far = (found - expected).abs().max()
+    tolerance = 1e-3 if stack.weight.dtype in (torch.float32, torch.float64) else 0.1
+    if not far <= tolerance * expected.abs().max():
+        raise InputError(
+            f"without {gone} the {type(smaller).__name__} is another than with identities in their "
+            f"place (outputs differ by {far:.3g}), so layers that stay need more of them than the "
+            "state; let them stay, by plan.veto(…)"
+        )

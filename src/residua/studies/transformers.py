@@ -1,4 +1,4 @@
-"""A ViT on MNIST and a GPT on text: a quarter of the blocks gone, raw, compensated, healed, from scratch.
+"""A ViT on MNIST and a GPT on text without a quarter of their blocks, in all ways, side by side.
 
 Both are transformers' own classes, made from configurations, with 8 blocks. The text is what Python says
 of itself (pydoc_data.topics), by characters. Training data fit, validation data decide, test data are
@@ -9,7 +9,6 @@ import pydoc_data.topics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -47,7 +46,9 @@ class Task:
 
     def training(self, seed: int, steps: int, lr: float) -> HealConfig:
         """Return how a model is trained."""
-        return HealConfig(steps, lr=lr, weight_decay=0.05, loss=self.loss, seed=seed, accelerator="cpu")
+        return HealConfig(
+            steps, lr=lr, weight_decay=0.05, loss=self.loss, seed=seed, accelerator="cpu"
+        )
 
 
 def vit(blocks: int) -> nn.Module:

@@ -1,0 +1,168 @@
+"""What is seen of a model's modules in one forward pass: every call, and where its tensors came from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from residua.graph import same, sum_of
+from residua.ports import Branch, Port
+
+
+@dataclass(frozen=True)
+class Block:
+    """One call of a residual block.
+
+    Attributes:
+        path: the module's name in the model.
+        module: the module.
+        port: where the state goes in and comes out.
+        shape: of the state.
+        after: what follows the addition: "" (then y is what the block's branch put out), "relu", "norm".
+        last: name of the linear map that puts out the last thing added to the state, or None.
+    """
+
+    path: str
+    module: nn.Module
+    port: Port | Branch
+    shape: tuple[int, ...]
+    after: str
+    last: str | None = None
+
+
+@dataclass
+class Call:
+    """What was seen of one call: where tensors came from and went."""
+
+    path: str
+    module: nn.Module
+    number: int
+    inputs: dict[int | str, tuple[Any, tuple[int, ...]]]
+    end: int = -1  # the number of the first call after it
+    output: tuple[int | str | None, Any, tuple[int, ...]] | None = None
+    items: int | None = None  # of an output that is a tuple or list
+    block: Block | None = None
+
+    @property
+    def begin(self) -> Any:
+        """The node of the state that goes in, of a block."""
+        assert self.block is not None
+        return self.inputs[self.block.port.takes][0]
+
+    @property
+    def parent(self) -> str:
+        """The name of the module that holds the one called."""
+        return self.path.rpartition(".")[0]
+
+
+@contextmanager
+def _observed(model: nn.Module) -> Iterator[None]:
+    """Run a model in evaluation mode with a graph of all its parameters, and leave it as it was."""
+    training = [m for m in model.modules() if m.training]
+    frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
+    model.eval()
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        for module in training:
+            module.training = True
+
+
+def observe(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[list[Call], Any]:
+    """Return every call of a module inside the model, as they begin, and the model's output."""
+    calls: list[Call] = []
+    open_calls: list[Call] = []
+    handles = []
+
+    def watch(path: str, module: nn.Module) -> None:
+        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+            states = {i: (a.grad_fn, tuple(a.shape)) for i, a in given if _is_state(a)}
+            call = Call(path, module, len(calls), states)
+            calls.append(call)
+            open_calls.append(call)
+
+        def after(_: nn.Module, args: Any, output: Any) -> None:
+            call = open_calls.pop()
+            call.output, call.end = _state_of(output), len(calls)
+            call.items = len(output) if isinstance(output, tuple | list) else None
+
+        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(module.register_forward_hook(after))
+
+    for path, module in model.named_modules():
+        if path:
+            watch(path, module)
+    try:
+        with _observed(model):
+            own = {k: _with_node(v) for k, v in kwargs.items()}
+            output = model(*map(_with_node, args), **own)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls, output
+
+
+def _with_node(value: Any) -> Any:
+    """Return a floating-point input with a place in the graph; a leaf has none."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.detach().clone().requires_grad_().clone()
+    return value
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1
+
+
+def _state_of(output: Any) -> tuple[int | str | None, Any, tuple[int, ...]] | None:
+    """Return where in an output the first state is, its node in the graph, and its shape."""
+    if _is_state(output):
+        return None, output.grad_fn, tuple(output.shape)
+    items: list[tuple[int | str, Any]] = []
+    if isinstance(output, Mapping):
+        items = list(output.items())
+    elif isinstance(output, tuple | list):
+        items = list(enumerate(output))
+    for key, value in items:
+        if _is_state(value):
+            return key, value.grad_fn, tuple(value.shape)
+    return None
+
+
+def residual(call: Call) -> Block | None:
+    """Return the block that a call is, if its output is one of its inputs plus something."""
+    if call.output is None or call.output[1] is None:
+        return None
+    gives, end, shape = call.output
+    for takes, (node, size) in call.inputs.items():
+        if size == shape and node is not None:
+            after = sum_of(end, node)
+            if after is not None:
+                return Block(call.path, call.module, Port(takes, gives), shape, after)
+    return None
+
+
+def linear_of(node: Any, calls: Sequence[Call]) -> str | None:
+    """Return the linear map that put out a node's values."""
+    node = same(node)
+    for call in calls:
+        if is_linear(call.module) and call.output and same(call.output[1]) is node:
+            return call.path
+    return None
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Return whether a module is a linear map of the last dimension: nn.Linear, or GPT-2's Conv1D."""
+    return isinstance(module, nn.Linear) or (
+        type(module).__name__ == "Conv1D" and hasattr(module, "nf") and hasattr(module, "weight")
+    )

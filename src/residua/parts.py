@@ -1,0 +1,146 @@
+"""The residuals inside a block, each with the module that puts it out: of attention, of an MLP."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from residua.calls import Call, linear_of, residual
+from residua.graph import reaches, same, terms_of, upstream
+from residua.ports import Branch, Port
+
+
+@dataclass(frozen=True)
+class Part:
+    """One residual inside a block: of attention, of an MLP.
+
+    Attributes:
+        path: the name of the module that puts it out.
+        module: that module.
+        port: where the state goes in and comes out, or what the block adds itself.
+        idle: names of modules whose output serves this residual alone, besides the module itself.
+        last: name of the linear map that puts out the residual, or None.
+        items: how many items the module's output has; None where it is a tensor.
+    """
+
+    path: str
+    module: nn.Module
+    port: Port | Branch
+    idle: tuple[str, ...]
+    last: str | None
+    items: int | None = None
+
+
+def parts_of(block: Call, calls: Sequence[Call], unsure: dict[str, str]) -> list[Part]:
+    """Return the residuals in a block; where they cannot be told apart, none, and why not."""
+    assert block.block is not None
+    assert block.output is not None
+    inside = calls[block.number + 1 : block.end]
+    if isinstance(block.block.port, Branch):
+        return [Part(block.path, block.module, block.block.port, (), block.block.last)]
+    begin = block.begin
+    chain = _chain(inside, begin, block.output[1])
+    if len(chain) > 1:
+        return [
+            Part(c.path, c.module, c.block.port, (), last_map(c, inside), c.items)
+            for c in chain
+            if c.block is not None
+        ]
+    terms = terms_of(block.output[1], begin)
+    if len(terms) == 1:
+        return [
+            Part(
+                block.path, block.module, block.block.port, (), last_map(block, inside), block.items
+            )
+        ]
+    found: list[Part] = []
+    for term in terms:
+        by = _put_out_by(term, block.block.shape, inside)
+        if by is None:
+            unsure[block.path] = _seen(inside)
+            return []
+        assert by.output is not None
+        takes = next((i for i, (_, size) in by.inputs.items() if size == block.block.shape), None)
+        if takes is None:
+            unsure[block.path] = _seen(inside)
+            return []
+        port = Branch(block.module, block.block.port, by.output[0], takes)
+        found.append(Part(by.path, by.module, port, (), linear_of(term, inside), by.items))
+    if len({part.path for part in found}) < len(found) or not found or block.block.after:
+        unsure[block.path] = _seen(inside)
+        return []
+    order = {c.path: c.number for c in reversed(inside)}
+    found.sort(key=lambda part: order[part.path])
+    return [replace(part, idle=_idle(part, found, block, inside)) for part in found]
+
+
+def _put_out_by(term: Any, shape: tuple[int, ...], inside: Sequence[Call]) -> Call | None:
+    """Return the outermost call that puts out what is added, in the state's shape."""
+    for call in inside:
+        if call.output and call.output[2] == shape and same(call.output[1]) is same(term):
+            return call
+    return None
+
+
+def _chain(inside: Sequence[Call], begin: Any, end: Any) -> list[Call]:
+    """Return the residual calls inside a block of which each takes the state that the last gave."""
+    found: list[Call] = []
+    node = same(begin)
+    for call in inside:
+        call.block = call.block or residual(call)
+        if call.block is None or call.output is None:
+            continue
+        if same(call.begin) is node:
+            found.append(call)
+            node = same(call.output[1])
+    return found if node is same(end) else []
+
+
+def last_map(call: Call, calls: Sequence[Call]) -> str | None:
+    """Return the linear map that puts out the last residual added in a call, without a norm after it."""
+    if call.block is None or call.block.after or call.output is None:
+        return None
+    terms = terms_of(call.output[1], call.begin)
+    return linear_of(terms[0], calls) if terms else None
+
+
+def _idle(
+    part: Part, parts: Sequence[Part], block: Call, inside: Sequence[Call]
+) -> tuple[str, ...]:
+    """Return the block's modules whose output serves one part alone."""
+    stream = _stream(block)
+    own = _output_of(part.path, inside)
+    ahead = upstream(own, stream)
+    others = [upstream(_output_of(p.path, inside), stream) for p in parts if p.path != part.path]
+    found = []
+    for call in inside:
+        direct = call.path.rpartition(".")[0] == block.path
+        if not direct or not call.output or part.path.startswith(f"{call.path}."):
+            continue
+        node = call.output[1]
+        alone = node in ahead and node is not own and not any(node in other for other in others)
+        if alone and call.path != part.path:
+            found.append(call.path)
+    return tuple(dict.fromkeys(found))
+
+
+def _output_of(path: str, inside: Sequence[Call]) -> Any:
+    return next(c.output[1] for c in inside if c.path == path and c.output)
+
+
+def _stream(block: Call) -> set[Any]:
+    """Return the nodes of the state on its way through a block."""
+    assert block.block is not None
+    assert block.output is not None
+    begin = block.begin
+    node, found = block.output[1], {begin}
+    while node is not None and node is not begin:
+        found.add(node)
+        following = [n for n, _ in node.next_functions]
+        node = next((n for n in following if reaches(n, begin)), None)
+    return found
+
+
+def _seen(inside: Sequence[Call]) -> str:
+    return ", ".join(dict.fromkeys(c.path for c in inside if c.output)) or "no modules"
