@@ -141,8 +141,8 @@ class _Losses:
         if bool(loss.amin(1).isinf().any()):
             t = int(loss.amin(1).isinf().nonzero()[0])
             raise InputError(
-                f"no head could be fitted on the state after layer {t}: what the head reads holds NaN or "
-                "infinite values, or is too alike for the ridges; pass larger ridges"
+                f"no head could be fitted on the state after layer {t}: what the head reads holds NaN "
+                "or infinite values, or is too alike for the ridges; pass larger ridges"
             )
         return list(map(int, loss.argmin(1)))
 

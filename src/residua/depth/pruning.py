@@ -138,9 +138,10 @@ def prune(
     measured on the held-out data.
 
     Args:
-        model: any trained model with residual layers, or what :func:`residua.find_blocks` returned of it.
-        fit_batches: training batches (x, labels), or mappings of named inputs with `labels`, read several
-            times.
+        model: any trained model with residual layers, or what :func:`residua.find_blocks` returned of
+            it.
+        fit_batches: training batches (x, labels), or mappings of named inputs with `labels`, read
+            several times.
         held_out_batches: validation batches, likewise; they decide. Never test data: what is decided on
             cannot judge.
         config: what is to be reached, and how.

@@ -55,7 +55,7 @@ def vit(blocks: int) -> nn.Module:
     """Return a ViT for images of 28 by 28 pixels, in 16 patches."""
     from transformers import ViTConfig, ViTForImageClassification
 
-    config = ViTConfig(
+    config = ViTConfig(  # type: ignore[call-arg]
         image_size=28,
         patch_size=7,
         num_channels=1,
