@@ -44,8 +44,9 @@ WITHIN_DEPTH = [
     {"planners"},
     {"criteria", "surgery"},
     {"fitting", "adaptive_config", "snapshot"},
+    {"trained_layers"},
     {"controller", "pruning"},
-    {"adaptive"},
+    {"adaptive", "adaptive_hf"},
 ]
 FILES = [p for p in ROOT.rglob("*.py") if p.relative_to(ROOT) != Path("__init__.py")]
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from residua.data import DataSplits, load_data, loader
     from residua.depth.adaptive import AdaptiveDepth
     from residua.depth.adaptive_config import AdaptiveConfig
+    from residua.depth.adaptive_hf import AdaptiveDepthCallback
     from residua.depth.compensation import Compensation
     from residua.depth.controller import Decision, DepthController
     from residua.depth.criteria import plan_depth
@@ -98,6 +99,7 @@ _HOME = {
     "sources": ("Split",),
     "convnet": ("ConvResNet",),
     "depth.adaptive": ("AdaptiveDepth",),
+    "depth.adaptive_hf": ("AdaptiveDepthCallback",),
     "depth.compensation": ("Compensation",),
     "depth.adaptive_config": ("AdaptiveConfig",),
     "depth.controller": ("Decision", "DepthController"),
@@ -195,6 +197,7 @@ __all__ = [
     "MLP",
     "AdaptiveConfig",
     "AdaptiveDepth",
+    "AdaptiveDepthCallback",
     "Attribution",
     "Changed",
     "ClassAttribution",
@@ -322,7 +325,8 @@ def __getattr__(name: str) -> Any:
             raise
         from residua.errors import MissingExtraError
 
-        raise MissingExtraError(error.name or "", "train", f"residua.{name}") from error
+        extra = "hf" if name == "AdaptiveDepthCallback" else "train"
+        raise MissingExtraError(error.name or "", extra, f"residua.{name}") from error
     globals()[name] = value
     return value
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from residua.depth.adaptive_config import AdaptiveConfig
 from residua.depth.controller import Decision, DepthController
 from residua.errors import InputError
-from residua.stack import find_stages
+from residua.stack import find_stages, is_own
 
 
 class AdaptiveDepth(L.Callback):
@@ -78,6 +78,11 @@ class AdaptiveDepth(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Find the stack, and have a checkpoint's depth restored before its weights are."""
         if type(pl_module).forward is L.LightningModule.forward:  # no forward of its own
+            if not is_own(pl_module):
+                raise InputError(
+                    f"the {type(pl_module).__name__} has no forward, by which its layers could be "
+                    "found; give it one that takes a batch's inputs and returns the logits"
+                )
             pl_module.forward = MethodType(_through_its_network, pl_module)  # type: ignore[method-assign]
         if stage == "fit" or self.controller is None:
             self.controller = DepthController(pl_module, config=self.config)

@@ -33,7 +33,10 @@ class AdaptiveConfig:
             (0.25, 0.8) for "depth-curve" and (0.1, 0.2) for "spans", of short trainings after the first
             epoch.
         fit_samples: how many training samples the rule's fits use. Default 8192.
-        loss: (outputs, targets) → the loss of each held-out sample; default cross-entropy, in nats.
+        loss: (outputs, targets) → the loss of each held-out sample; default cross-entropy, in nats; of
+            language models :func:`residua.next_token`.
+        blocks: names of the blocks, or of the lists they are in, of other models than residua's;
+            default: they are found, with the first batch.
 
     Raises:
         InputError: unknown criterion, a threshold, tolerance or negligible below 0, a window outside
@@ -48,6 +51,7 @@ class AdaptiveConfig:
     window: tuple[float, float] | None = None
     fit_samples: int = 8192
     loss: Loss = cross_entropy
+    blocks: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         criterion_named(self.criterion)

@@ -9,22 +9,22 @@ from torch import nn
 from torch.optim import Optimizer
 
 from residua.depth.adaptive_config import AdaptiveConfig
-from residua.depth.body_fits import usual_body
 from residua.depth.compensation import Compensation
 from residua.depth.criteria import plan_depth
-from residua.depth.curve import fit_curve
+from residua.depth.curve import curve_of
 from residua.depth.curve_records import CurveFit
 from residua.depth.fit_job import FitOptions
-from residua.depth.fitting import compensate
+from residua.depth.fitting import compensate, kind_in_training
 from residua.depth.least_squares import RIDGES
 from residua.depth.plan import DepthPlan
 from residua.depth.planners import errors_spent
 from residua.depth.similarity import similarity
-from residua.depth.snapshot import check_groups, put_back, snapshot, structure, take_structure
-from residua.depth.surgery import apply, check_cut, cut, layout
+from residua.depth.snapshot import check_groups, put_back, snapshot
+from residua.depth.surgery import apply
+from residua.depth.trained_layers import FoundLayers, layers_of
 from residua.distributed import agreed, gathered, total
 from residua.errors import InputError
-from residua.stack import find_stack, find_stages
+from residua.layers import ResidualStack
 from residua.statistics import accumulate
 from residua.streaming import HeldOut, first, held_out_figures
 
@@ -57,8 +57,8 @@ class DepthController:
     `load_state_dict` comes first and gives the model the depth it had.
 
     Args:
-        model: with residual layers; not wrapped in DistributedDataParallel, which is to be wrapped anew
-            where `step` returns a decision that changes the depth.
+        model: any with residual layers; not wrapped in DistributedDataParallel, which is to be wrapped
+            anew where `step` returns a decision that changes the depth.
         optimizers: that train it.
         averages: modules whose weights are averages of the model's (EMA); they are cut alike.
         config: the rule.
@@ -83,10 +83,10 @@ class DepthController:
         self.decisions: list[Decision] = []
         self.spent = 0.0  # standard errors of held-out loss given away so far
         self.before: dict[str, Any] | None = None  # all that undoing the last removal needs
-        self._put_back: list[Callable[[], None]] = []  # the layers themselves, compiled or not
+        self._put_back: Callable[[], None] | None = None  # the layers themselves, compiled or not
         self.stopped = False  # a removal was undone: no other is tried
-        # A model that the rule cannot work on is refused now, not after an epoch.
-        find_stages(model) if self.config.criterion == "spans" else find_stack(model)
+        images = self.config.criterion == "spans"
+        self.layers = layers_of(model, self.averages, self.config.blocks, images=images)
         self._check_optimizers("pass the module that holds all of them")
 
     def _check_optimizers(self, said: str) -> None:
@@ -100,7 +100,7 @@ class DepthController:
     @property
     def depth(self) -> int:
         """How many residual layers the model has now."""
-        return find_stages(self.model).depth
+        return self.layers.depth
 
     def asks(self, epoch: int, epochs: int) -> bool:
         """Return whether the rule is asked after an epoch (from 1)."""
@@ -142,9 +142,10 @@ class DepthController:
         fit = first(train_batches, self.config.fit_samples)
         if not fit:
             raise InputError("the training loader gave no batch; pass one with at least one sample")
+        stack = self.layers.stack(fit[0])
         guarded = self.config.guard is not None
         before = self._figures(self.model, held_out_batches) if guarded else None
-        plan, compensation = agreed(self._plan(fit, held_out_batches, before))
+        plan, compensation = agreed(self._plan(stack, fit, held_out_batches, before))
         if plan.removed:
             self._apply(plan, compensation, before)
         decision = Decision(
@@ -158,26 +159,30 @@ class DepthController:
         return decision
 
     def _plan(
-        self, fit: list[Any], held_out: Iterable[Any], before: HeldOut | None
+        self,
+        stack: ResidualStack,
+        fit: list[Any],
+        held_out: Iterable[Any],
+        before: HeldOut | None,
     ) -> tuple[DepthPlan, Compensation | None]:
         config = self.config
         if config.criterion == "paper":
-            statistics = total(gathered(accumulate(self.model, held_out)))
+            statistics = total(gathered(accumulate(stack, held_out)))
             plan = plan_depth(statistics, "paper", threshold=config.threshold)
             if len(plan.keep) < min(config.keep, plan.depth):
                 said = f"{plan.reason}, but {config.keep} layers are to stay"
                 plan = replace(plan, keep=tuple(range(1, plan.depth + 1)), reason=said)
             return plan, None
         if config.criterion == "depth-curve":
-            return self._plan_by_curve(fit, held_out)
+            return self._plan_by_curve(stack, fit, held_out)
         assert before is not None  # of this rule there always is a guard
-        return self._plan_by_spans(fit, held_out, before)
+        return self._plan_by_spans(stack, fit, held_out, before)
 
     def _plan_by_curve(
-        self, fit: list[Any], held_out: Iterable[Any]
+        self, stack: ResidualStack, fit: list[Any], held_out: Iterable[Any]
     ) -> tuple[DepthPlan, Compensation | None]:
         how = CurveFit("logits", "states", RIDGES, self.config.loss, gathered)
-        curve = fit_curve(find_stack(self.model), (fit, held_out, None), how)
+        curve = curve_of(stack, (fit, held_out, None), how)
         plan = plan_depth(curve, "depth-curve", errors=1.0 - self.spent)
         fewest = min(self.config.keep, plan.depth)
         if len(plan.keep) < fewest:
@@ -187,24 +192,23 @@ class DepthController:
         return plan, curve.compensation(len(plan.keep)) if plan.removed else None
 
     def _plan_by_spans(
-        self, fit: list[Any], held_out: Iterable[Any], before: HeldOut
+        self, stack: ResidualStack, fit: list[Any], held_out: Iterable[Any], before: HeldOut
     ) -> tuple[DepthPlan, Compensation | None]:
         """Return the fewest layers whose loss is within the tolerance, found by halving.
 
         All that decides is merged, so every process comes to the same.
         """
-        found = total(gathered(similarity(self.model, fit)))
+        found = total(gathered(similarity(stack, fit)))
         T = len(found.names)
         allowed = self._allowed(before)
-        body, options = usual_body(find_stages(self.model).net), FitOptions(merge=gathered)
-        kind = f"{body}+affine" if body == "readers" else body
+        kind, options = kind_in_training(stack), FitOptions(loss=self.config.loss, merge=gathered)
         best: tuple[DepthPlan, Compensation | None] = (plan_depth(found, "spans", keep=T), None)
         loss = before.loss
         few, enough = max(self.config.keep, len(found.products)) - 1, T
         while enough - few > 1:
             keep = (few + enough) // 2
             plan = plan_depth(found, "spans", keep=keep)
-            fitted = compensate(self.model, plan, fit, held_out, kind=kind, options=options)
+            fitted = compensate(stack, plan, fit, held_out, kind=kind, options=options)
             small = apply(plan, self.model, compensation=fitted)
             reached = self._figures(small, held_out).loss
             if reached <= allowed:
@@ -226,19 +230,16 @@ class DepthController:
         self, plan: DepthPlan, compensation: Compensation | None, before: HeldOut | None
     ) -> None:
         """Cut model and averages, all or none."""
-        named = [replace(plan, names=find_stages(average).names) for average in self.averages]
-        for average, own in zip(self.averages, named, strict=True):
-            check_cut(average, own, compensation)
         kept = None
         if before is not None:
             figures = {"loss": before.loss, "allowed": self._allowed(before)}
-            kept = {**figures, **snapshot(self.model, self.averages, self.optimizers)}
-            nets = [find_stages(module).net for module in (self.model, *self.averages)]
-            self._put_back = [layout(net) for net in nets]
-        cut(self.model, plan, compensation=compensation, optimizers=self.optimizers)
-        for average, own in zip(self.averages, named, strict=True):
-            cut(average, own, compensation=compensation)
-        self.before = kept
+            kept = {
+                **figures,
+                "structure": self.layers.structure(),
+                **snapshot(self.model, self.averages, self.optimizers),
+            }
+        undo = self.layers.cut(plan, compensation, self.averages, self.optimizers)
+        self.before, self._put_back = kept, undo if kept is not None else None
 
     def _judge(self, epoch: int, held_out: Iterable[Any]) -> Decision | None:
         """Undo the last removal if the loss is beyond the tolerance, one epoch after it."""
@@ -246,14 +247,15 @@ class DepthController:
         before, allowed = self.before["loss"], self.before["allowed"]
         now = self._figures(self.model, held_out).loss
         if now <= allowed:
-            self.before, self._put_back = None, []
+            self.before, self._put_back = None, None
             return None
         check_groups(self.before, self.optimizers)
         depth = self.depth
-        for put_layers_back in self._put_back:  # after a resume there are none, and others are made
-            put_layers_back()
+        if self._put_back is not None:
+            self._put_back()
+        self.layers.take(self.before["structure"])  # after a resume others are made
         put_back(self.before, self.model, self.averages, self.optimizers)
-        self.before, self._put_back, self.stopped = None, [], True
+        self.before, self._put_back, self.stopped = None, None, True
         T = self.depth
         said = (
             f"the removal is undone: held-out loss {now:.4f} an epoch after it, {before:.4f} before, at "
@@ -265,7 +267,7 @@ class DepthController:
         """Return structure and decisions so far, and what undoing needs, as plain values and tensors."""
         decisions = [asdict(d) | {"scores": list(d.scores)} for d in self.decisions]
         return {
-            "structure": structure(self.model),
+            "structure": self.layers.structure(),
             "decisions": decisions,
             "spent": self.spent,
             "stopped": self.stopped,
@@ -293,5 +295,10 @@ class DepthController:
 
     def take_structure(self, state: dict[str, Any]) -> None:
         """Give model and averages the layers of a checkpoint, where they have others."""
-        for module in (self.model, *self.averages):
-            take_structure(module, state["structure"])
+        wanted, before = state["structure"], state["before"]
+        if isinstance(self.layers, FoundLayers) and before is not None and self._put_back is None:
+            self.layers.averages = self.averages
+            self.layers.take(before["structure"])
+        undo = self.layers.take(wanted)
+        if before is not None and self._put_back is None:
+            self._put_back = undo

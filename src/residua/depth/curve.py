@@ -185,9 +185,7 @@ def depth_curve(
     batches = (fit_batches, held_out_batches, score_batches)
     how = CurveFit(known, "states", tuple(ridges), scored)
     whole, _ = find_layers(model, fit_batches)
-    if isinstance(whole, FoundStack):
-        return found_curve(whole, batches, how)
-    return fit_curve(find_stack(whole.model), batches, how)
+    return curve_of(whole, batches, how)
 
 
 def residual_probe(
@@ -205,6 +203,17 @@ def residual_probe(
     batches = (fit_batches, held_out_batches, score_batches)
     fit = CurveFit("labels", "residuals", tuple(ridges), squared_error)
     return fit_curve(find_stack(model), batches, fit)
+
+
+def curve_of(
+    stack: ResidualStack,
+    batches: tuple[Iterable[Any], Iterable[Any], Iterable[Any] | None],
+    fit: CurveFit,
+) -> DepthCurve:
+    """Fit and score the heads of any model; see :func:`fit_curve`."""
+    if isinstance(stack, FoundStack):
+        return found_curve(stack, batches, fit)
+    return fit_curve(find_stack(stack.model), batches, fit)
 
 
 def fit_curve(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,8 @@ class FitOptions:
             raise InputError(f"ridges must be positive numbers, at least one, not {self.ridges}")
 
 
-class Job(NamedTuple, Generic[Stack]):
+@dataclass(frozen=True)
+class Job(Generic[Stack]):
     """The uncut and the cut stack, the plan, and what is fitted on."""
 
     whole: Stack

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from residua.depth import last_fits
-from residua.depth.body_fits import BODIES
+from residua.depth.body_fits import BODIES, usual_body
 from residua.depth.compensation import Compensation, kind_named
 from residua.depth.fit_job import FitOptions, Job
 from residua.depth.head_fit import fit_head
@@ -19,7 +19,13 @@ from residua.errors import InputError
 from residua.layers import ResidualStack
 from residua.nets import ResNet
 from residua.stack import FoundStack, find_stages
-from residua.streaming import evaluating, find_layers, refuse_iterators
+from residua.streaming import (
+    Loss,
+    cross_entropy,
+    evaluating,
+    find_layers,
+    refuse_iterators,
+)
 
 USUAL_OF_FOUND = ("readers+affine", "readers", "affine")
 
@@ -110,3 +116,23 @@ def _compensate_found(
 def _changed(before: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     after = model.state_dict()
     return {n: v for n, v in after.items() if n not in before or not torch.equal(v, before[n])}
+
+
+def usual_compensation(stack: ResidualStack, loss: Loss = cross_entropy) -> str:
+    """Return the compensation that is used where none is named."""
+    if isinstance(stack, FoundStack):
+        # What has a place to be folded into.
+        parts = ["readers" if any(stack.lasts) else "", "affine" if stack.head else ""]
+        return "+".join(filter(None, parts)) or "none"
+    body = usual_body(find_stages(stack.model).net)
+    # The weights are those of a divergence between probabilities.
+    probable = loss is cross_entropy and body in ("steps", "readers")
+    return f"{body}+{'weighted' if probable else 'affine'}"
+
+
+def kind_in_training(stack: ResidualStack) -> str:
+    """Return the compensation that is used while a model trains; its head is trained on anyway."""
+    if isinstance(stack, FoundStack):
+        return "readers" if any(stack.lasts) else "none"
+    body = usual_body(find_stages(stack.model).net)
+    return f"{body}+affine" if body == "readers" else body

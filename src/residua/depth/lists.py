@@ -1,7 +1,8 @@
 """Take blocks out of the lists of any model, and out of what its configuration says of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -40,12 +41,15 @@ class _Setting:
     value: Any
     place: int | None = None
 
-    def put(self) -> None:
+    def put(self) -> Callable[[], None]:
+        """Set it; return what sets it back."""
+        before = getattr(self.config, self.name)
         value = self.value
         if self.place is not None:
             old = getattr(self.config, self.name)
             value = type(old)(value if i == self.place else v for i, v in enumerate(old))
         setattr(self.config, self.name, value)
+        return partial(setattr, self.config, self.name, before)
 
 
 def removed_blocks(model: nn.Module, plan: DepthPlan) -> list[nn.Module]:
@@ -75,11 +79,14 @@ def name_before(model: nn.Module, plan: DepthPlan, name: str) -> str:
     return name
 
 
-def shorten(model: nn.Module, plan: DepthPlan) -> None:
+def shorten(model: nn.Module, plan: DepthPlan) -> Callable[[], None]:
     """Take the plan's layers out of a model's lists, in place; all or nothing.
 
     Places behind them are renumbered (`layer_idx`), and where a model has a configuration, as those of
     transformers have, its layer counts and lists with an entry a layer are shortened alike.
+
+    Returns:
+        What puts it all back, weights as they are then.
 
     Raises:
         InputError: the plan is for another model, a layer lies in no list or shares its module with one
@@ -87,14 +94,25 @@ def shorten(model: nn.Module, plan: DepthPlan) -> None:
     """
     cuts = _cuts(model, plan)
     settings = [setting for cut in cuts for setting in _settings(model, cut)]
+    undo: list[Callable[[], None]] = []
     for cut in cuts:
+        undo.append(partial(_refill, cut.modules, list(cut.modules)))
         children = [list(cut.modules)[i] for i in cut.stay]
         for new, (old, child) in enumerate(zip(cut.stay, children, strict=True)):
-            _renumber(child, old, new)
-        del cut.modules[:]
-        cut.modules.extend(children)
-    for setting in settings:
-        setting.put()
+            undo += _renumber(child, old, new)
+        _refill(cut.modules, children)
+    undo += [setting.put() for setting in settings]
+
+    def put_back() -> None:
+        for step in reversed(undo):
+            step()
+
+    return put_back
+
+
+def _refill(modules: nn.ModuleList | nn.Sequential, children: list[nn.Module]) -> None:
+    del modules[:]
+    modules.extend(children)
 
 
 def _cuts(model: nn.Module, plan: DepthPlan) -> list[_Cut]:
@@ -137,12 +155,15 @@ def _cut(known: dict[str, nn.Module], path: str, gone: set[int]) -> _Cut:
     return _Cut(path, modules, stay)
 
 
-def _renumber(block: nn.Module, old: int, new: int) -> None:
-    """Give the parts of a block that know its place the new one."""
+def _renumber(block: nn.Module, old: int, new: int) -> list[Callable[[], None]]:
+    """Give the parts of a block that know its place the new one; return what gives them the old."""
+    undo: list[Callable[[], None]] = []
     for module in block.modules():
         for name in _INDICES:
             if vars(module).get(name) == old:
                 setattr(module, name, new)
+                undo.append(partial(setattr, module, name, old))
+    return undo
 
 
 def _settings(model: nn.Module, cut: _Cut) -> Iterator[_Setting]:

@@ -7,13 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from residua.depth.body_fits import usual_body
 from residua.depth.compensation import Compensation, kind_named
 from residua.depth.criteria import criterion_named, plan_depth
 from residua.depth.curve import depth_curve
 from residua.depth.curve_records import DepthCurve
 from residua.depth.fit_job import FitOptions
-from residua.depth.fitting import compensate
+from residua.depth.fitting import compensate, usual_compensation
 from residua.depth.latency import latencies
 from residua.depth.oracle import Oracle, oracle
 from residua.depth.plan import DepthPlan, check_keep, share_weights
@@ -22,7 +21,7 @@ from residua.depth.surgery import Model, apply
 from residua.errors import InputError
 from residua.inputs import as_any_inputs, split_batch
 from residua.layers import ResidualStack
-from residua.stack import FoundStack, find_stages
+from residua.stack import FoundStack
 from residua.statistics import Statistics, accumulate
 from residua.streaming import (
     NO_BATCH,
@@ -198,18 +197,6 @@ def prune(
     small, plan, fitted, after = tried[keep]
     others = tuple(measured for _, _, _, measured in tried.values())
     return small, PruneReport(plan, fitted, before, after, others)
-
-
-def usual_compensation(stack: ResidualStack, loss: Loss = cross_entropy) -> str:
-    """Return the compensation that is used where none is named."""
-    if isinstance(stack, FoundStack):
-        # What has a place to be folded into.
-        parts = ["readers" if any(stack.lasts) else "", "affine" if stack.head else ""]
-        return "+".join(filter(None, parts)) or "none"
-    body = usual_body(find_stages(stack.model).net)
-    # The weights are those of a divergence between probabilities.
-    probable = loss is cross_entropy and body in ("steps", "readers")
-    return f"{body}+{'weighted' if probable else 'affine'}"
 
 
 def evidence(

@@ -15,12 +15,12 @@ from residua.store import NetConfig, describe, restructure
 
 
 def structure(model: nn.Module) -> dict[str, Any]:
-    """Return a description of a model's layers, as plain values."""
+    """Return a description of the layers of a network of residua, as plain values."""
     return asdict(describe(find_stages(model).net))
 
 
 def take_structure(model: nn.Module, wanted: dict[str, Any]) -> None:
-    """Give a model the layers that were described, where it has others."""
+    """Give a network of residua the layers that were described, where it has others."""
     net, config = find_stages(model).net, NetConfig(**wanted)
     if describe(net) != config:
         restructure(net, config)
@@ -32,7 +32,6 @@ def snapshot(
     """Return copies of weights, averages and optimizers' states, as plain values and tensors."""
     names: dict[torch.Tensor, str] = {p: n for n, p in model.named_parameters()}
     return {
-        "structure": structure(model),
         "model": _copied(model),
         "averages": [_copied(average) for average in averages],
         "groups": [
@@ -63,9 +62,7 @@ def put_back(
     averages: Sequence[nn.Module],
     optimizers: Sequence[Optimizer],
 ) -> None:
-    """Give model, averages and optimizers what a snapshot kept of them."""
-    for module in (model, *averages):
-        take_structure(module, kept["structure"])
+    """Give model, averages and optimizers, whose layers are back, what a snapshot kept of them."""
     model.load_state_dict(kept["model"])
     for average, state in zip(averages, kept["averages"], strict=True):
         average.load_state_dict(state)

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar, overload
 
 import torch
@@ -72,7 +73,7 @@ def cut(
     *,
     compensation: Compensation | None = None,
     optimizers: Iterable[Optimizer] = (),
-) -> None:
+) -> Callable[[], None]:
     """Remove the plan's layers from a model, in place, and from its optimizers.
 
     With variable weights the modules, their parameters and their optimizer state are gone and the
@@ -84,7 +85,11 @@ def cut(
         compensation: what is folded into those that stay, and into the head; the optimizer state of
             the weights it replaces starts anew.
         optimizers: those that train the model. A head that reads the last residual too brings a new
-            parameter; it joins the group of the head.
+            parameter; it joins the group of the head. So does that of a head which shared its weights
+            with an embedding, and is untied by a compensation that changes it.
+
+    Returns:
+        What puts the layers back in their places; weights, and optimizers, are not its business.
 
     Raises:
         InputError: the plan names other layers than the model has, a compensation is missing or does
@@ -98,11 +103,15 @@ def cut(
     fresh: set[nn.Parameter] = set()
     if is_own(model):
         net = find_stages(model).net
+        put_back = _layout(net)
         net.keep_layers(plan.keep)
         fresh = set() if compensation is None else _fold(net, compensation, optimizers)
     else:
-        shorten(model, plan)
-        fresh = set() if compensation is None else _fold_named(model, compensation, optimizers)
+        undo = [shorten(model, plan)]
+        if compensation is not None:
+            fresh, more = _fold_named(model, compensation, optimizers)
+            undo += more
+        put_back = partial(_all_back, undo)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["params"] = [p for p in group["params"] if p not in gone]
@@ -110,6 +119,12 @@ def cut(
             optimizer.state.pop(parameter, None)
         for parameter in fresh:
             _forget(optimizer, parameter)
+    return put_back
+
+
+def _all_back(undo: list[Callable[[], None]]) -> None:
+    for step in reversed(undo):
+        step()
 
 
 def _copied(model: Model) -> Model:
@@ -124,7 +139,7 @@ def _copied(model: Model) -> Model:
         ) from error
 
 
-def layout(model: nn.Module) -> Callable[[], None]:
+def _layout(model: nn.Module) -> Callable[[], None]:
     """Return what puts every submodule back in its place; weights are not its business."""
     kept = {m: {**m.__dict__, "_modules": dict(m._modules)} for m in model.modules()}
 
@@ -283,23 +298,30 @@ def _fold(
 
 def _fold_named(
     model: nn.Module, compensation: Compensation, optimizers: list[Optimizer]
-) -> set[nn.Parameter]:
-    """Take over the weights of any model; return the parameters whose optimizer state starts anew."""
-    fresh = set()
+) -> tuple[set[nn.Parameter], list[Callable[[], None]]]:
+    """Take over the weights of any model.
+
+    Returns:
+        The parameters whose optimizer state starts anew, and what ties again the weights that are shared
+        no more.
+    """
+    fresh, undo = set(), []
     with torch.no_grad():
         for name, value in compensation.weights.items():
             path, _, last = name.rpartition(".")
             module = model.get_submodule(path)
             before = module.get_parameter(last)
-            if untie(model, module):
+            tie = untie(model, module) if last == "weight" else None
+            parameter = module.get_parameter(last)
+            if tie is not None:
+                undo.append(tie)
                 for optimizer in optimizers:
                     for group in optimizer.param_groups:
                         if any(p is before for p in group["params"]):
-                            group["params"].append(module.get_parameter(last))
-            parameter = module.get_parameter(last)
+                            group["params"].append(parameter)
             parameter.copy_(value)
             fresh.add(parameter)
-    return fresh
+    return fresh, undo
 
 
 def again(stack: FoundStack, plan: DepthPlan, smaller: nn.Module) -> FoundStack:

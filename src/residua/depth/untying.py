@@ -1,6 +1,7 @@
 """A head that shares its weights with the embedding gets weights of its own."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -12,20 +13,33 @@ def shares(model: nn.Module, module: nn.Module) -> bool:
     return weight is not None and len(own) > 1
 
 
-def untie(model: nn.Module, module: nn.Module) -> bool:
-    """Give a module a weight of its own where it shares it, in place; return whether it did.
+def untie(model: nn.Module, module: nn.Module) -> Callable[[], None] | None:
+    """Give a module a weight of its own where it shares it, in place.
 
     A configuration that says that the two are one says so no more.
+
+    Returns:
+        What ties them again; None where they were not.
     """
     if not shares(model, module):
-        return False
+        return None
     weight = module.weight
     assert isinstance(weight, nn.Parameter)
+    undo = [partial(setattr, module, "weight", weight)]
     module.weight = nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
-    for part in model.modules():
-        config: Any = getattr(part, "config", None)
+    configs = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
+    for config in configs.values():
         if getattr(config, "tie_word_embeddings", False):
+            undo.append(partial(setattr, config, "tie_word_embeddings", True))
             config.tie_word_embeddings = False
-        if getattr(part, "all_tied_weights_keys", None):
-            part.all_tied_weights_keys = {}  # type: ignore[assignment]  # what transformers leaves out of a saved model
-    return True
+    for part in model.modules():
+        keys = getattr(part, "all_tied_weights_keys", None)  # what transformers does not save twice
+        if keys:
+            undo.append(partial(setattr, part, "all_tied_weights_keys", keys))
+            part.all_tied_weights_keys = {}  # type: ignore[assignment]
+
+    def tie() -> None:
+        for step in undo:
+            step()
+
+    return tie

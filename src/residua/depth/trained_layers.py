@@ -1,0 +1,220 @@
+"""The layers of a model in training and of its averages: what they are now, cut, put back, resumed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+from torch import nn
+from torch.optim import Optimizer
+
+from residua.depth.compensation import Compensation
+from residua.depth.plan import DepthPlan
+from residua.depth.snapshot import structure, take_structure
+from residua.depth.surgery import check_cut, cut
+from residua.errors import InputError, StackError
+from residua.inputs import as_any_inputs, inputs_of
+from residua.layers import ResidualStack, weight_of
+from residua.stack import find_blocks, find_stack, find_stages, is_own
+
+Undo = Callable[[], None]
+
+
+@runtime_checkable
+class TrainedLayers(Protocol):
+    """What :class:`residua.DepthController` needs of a model's layers."""
+
+    @property
+    def depth(self) -> int:
+        """How many layers there are now."""
+
+    def stack(self, batch: Any) -> ResidualStack:
+        """Return the layers, found with a batch where they have to be."""
+
+    def structure(self) -> dict[str, Any]:
+        """Return which layers there are, as plain values."""
+
+    def take(self, wanted: dict[str, Any]) -> Undo:
+        """Give model and averages the layers that were described; return what gives them back."""
+
+    def cut(
+        self,
+        plan: DepthPlan,
+        compensation: Compensation | None,
+        averages: Sequence[nn.Module],
+        optimizers: Sequence[Optimizer],
+    ) -> Undo:
+        """Cut model and averages, all or none; return what puts the layers back."""
+
+
+def layers_of(
+    model: nn.Module, averages: Sequence[nn.Module], blocks: Sequence[str] | None, *, images: bool
+) -> TrainedLayers:
+    """Return the layers of a model; of one of residua's networks they are known already.
+
+    Args:
+        model: the model.
+        averages: its averages.
+        blocks: their names, of other models; None for those that are found.
+        images: whether states may be images.
+
+    Raises:
+        StackError: the network has several stages where the rule works on one.
+    """
+    if not is_own(model):
+        return FoundLayers(model, averages, blocks)
+    # A network that the rule cannot work on is refused now, not after an epoch.
+    find_stages(model) if images else find_stack(model)
+    return OwnLayers(model, averages)
+
+
+class OwnLayers:
+    """The layers of a network of residua."""
+
+    def __init__(self, model: nn.Module, averages: Sequence[nn.Module]):
+        self.model, self.averages = model, averages
+
+    @property
+    def depth(self) -> int:
+        """How many layers there are now."""
+        return find_stages(self.model).depth
+
+    def stack(self, batch: Any) -> ResidualStack:
+        """Return the layers."""
+        return find_stages(self.model)
+
+    def structure(self) -> dict[str, Any]:
+        """Return the network's description."""
+        return structure(self.model)
+
+    def take(self, wanted: dict[str, Any]) -> Undo:
+        """Give network and averages the layers that were described, where they have others."""
+        for module in (self.model, *self.averages):
+            take_structure(module, wanted)
+        return lambda: None  # they can be made anew at any time
+
+    def cut(
+        self,
+        plan: DepthPlan,
+        compensation: Compensation | None,
+        averages: Sequence[nn.Module],
+        optimizers: Sequence[Optimizer],
+    ) -> Undo:
+        """Cut network and averages, all or none."""
+        self.averages = averages
+        named = [replace(plan, names=find_stages(average).names) for average in averages]
+        each = list(zip(averages, named, strict=True))
+        for average, own in each:
+            check_cut(average, own, compensation)
+        undo = [cut(self.model, plan, compensation=compensation, optimizers=optimizers)]
+        undo += [cut(average, own, compensation=compensation) for average, own in each]
+        return partial(_all_of, undo)
+
+
+class FoundLayers:
+    """The layers of any other model: names of all it had, and which of them stay."""
+
+    def __init__(
+        self, model: nn.Module, averages: Sequence[nn.Module], blocks: Sequence[str] | None
+    ):
+        self.model, self.averages, self.blocks = model, averages, blocks
+        self.all: tuple[str, ...] | None = None
+        self.keep: tuple[int, ...] = ()
+
+    @property
+    def depth(self) -> int:
+        """How many layers there are now.
+
+        Raises:
+            StackError: none were found yet.
+        """
+        if self.all is None:
+            raise StackError(
+                "the layers of the model are found with the first batch; ask after that"
+            )
+        return len(self.keep)
+
+    def stack(self, batch: Any) -> ResidualStack:
+        """Return the layers, found with a batch."""
+        x = as_any_inputs(inputs_of(batch), weight_of(self.model))
+        found = find_blocks(self.model, x, names=self.blocks)
+        if self.all is None:
+            self.all, self.keep = found.names, tuple(range(1, found.depth + 1))
+        if found.depth != len(self.keep):
+            raise StackError(
+                f"{found.depth} layers are found in the {type(self.model).__name__}, and "
+                f"{len(self.keep)} were left; name the lists of its blocks: AdaptiveConfig(blocks=(…))"
+            )
+        return found
+
+    def structure(self) -> dict[str, Any]:
+        """Return names of all layers, and numbers of those that stay."""
+        return {"layers": list(self.all or ()), "keep": list(self.keep)}
+
+    def take(self, wanted: dict[str, Any]) -> Undo:
+        """Cut model and averages down to the layers that were described.
+
+        Raises:
+            InputError: the model has other layers, or lacks some.
+        """
+        layers, keep = tuple(wanted["layers"]), tuple(wanted["keep"])
+        if not layers or (self.all == layers and self.keep == keep):
+            return lambda: None
+        if self.all is None:
+            self.all, self.keep = layers, tuple(range(1, len(layers) + 1))
+            known = dict(self.model.named_modules())
+            if sum(name in known for name in layers) == len(keep) < len(layers):
+                self.keep = keep  # made from the checkpoint's own configuration
+                return lambda: None
+        if self.all != layers or not set(keep) <= set(self.keep):
+            raise InputError(
+                f"the checkpoint has the layers {keep} of {len(layers)} ({layers[0]} … {layers[-1]}), "
+                f"and the model {self.keep} of {len(self.all)}; build the model as before training"
+            )
+        places = tuple(self.keep.index(t) + 1 for t in keep)
+        plan = DepthPlan(self._names(), places, "resumed", (None,) * len(self.keep), "")
+        return self.cut(plan, None, self.averages, ())
+
+    def _names(self) -> tuple[str, ...]:
+        """Return the names that the layers have now."""
+        assert self.all is not None
+        known = dict(self.model.named_modules())
+        if len(self.keep) == len(self.all):
+            return self.all
+        gone = [name for name in self.all if name not in known]
+        return tuple(name for name in self.all if name not in gone)
+
+    def cut(
+        self,
+        plan: DepthPlan,
+        compensation: Compensation | None,
+        averages: Sequence[nn.Module],
+        optimizers: Sequence[Optimizer],
+    ) -> Undo:
+        """Cut model and averages, all or none."""
+        self.averages = averages
+        inner = [_inner(average, plan) for average in averages]
+        for average in inner:
+            check_cut(average, plan, compensation)
+        undo = [cut(self.model, plan, compensation=compensation, optimizers=optimizers)]
+        undo += [cut(average, plan, compensation=compensation) for average in inner]
+        before = self.keep
+        self.keep = tuple(self.keep[t - 1] for t in plan.keep)
+
+        def put_back() -> None:
+            _all_of(undo)
+            self.keep = before
+
+        return put_back
+
+
+def _all_of(steps: Sequence[Undo]) -> None:
+    for step in steps:
+        step()
+
+
+def _inner(average: nn.Module, plan: DepthPlan) -> nn.Module:
+    """Return what has the model's names in an average, which may be wrapped."""
+    known = dict(average.named_modules())
+    inner = getattr(average, "module", None)
+    return inner if plan.names[0] not in known and isinstance(inner, nn.Module) else average
