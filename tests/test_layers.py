@@ -26,10 +26,12 @@ ORDER = [
     {"training", "healing", "analysis"},
     {"runs"},
     {"pruned"},
-    {"map_source"},
+    {"map_source", "model_source"},
+    {"model_runs"},
     {"report"},
     {"studies"},
     {"terminal", "cli_options", "cli_fit_options"},
+    {"cli_models"},
     {"cli_experiments", "cli_depth"},
     {"cli"},
 ]

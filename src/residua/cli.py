@@ -17,7 +17,18 @@ from residua.choices import (
 )
 from residua.cli_depth import prune
 from residua.cli_experiments import dynamics, reproduce
-from residua.cli_options import DataDir, Json, Quiet, Seed, Threads, command, set_up
+from residua.cli_models import inspect_any
+from residua.cli_options import (
+    DataDir,
+    Json,
+    Parts,
+    Quiet,
+    Seed,
+    Threads,
+    command,
+    refuse_parts,
+    set_up,
+)
 from residua.errors import ResiduaError, StoppedError
 from residua.terminal import (
     out,
@@ -107,11 +118,19 @@ def resume(
 
 @app.command()
 def inspect(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    split: Annotated[SplitName, typer.Option(help="On which part of the data.")] = "val",
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Run folder; or a model: a folder or hub name of transformers, or module:factory.",
+        ),
+    ],
+    split: Annotated[SplitName, typer.Option(help="On which part of the data (runs).")] = "val",
     data: Annotated[
-        str | None, typer.Option(help="Another data set, with inputs of the same size.")
+        str | None,
+        typer.Option(help="Another data set; of a model: data set, .txt file or module:function."),
     ] = None,
+    parts: Parts = False,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="New folder for analysis.nc and report.html.")
     ] = None,
@@ -120,19 +139,24 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show layer by layer what the residuals of a finished run do, and what perturbations cost.
+    """Show layer by layer what the residuals of a finished run, or of any model, do.
 
     [dim]Example: residua inspect runs/digits --split test[/dim]
     """
     from residua import folder, runs
+    from residua.model_source import names_a_model
     from residua.progress import share_bar
     from residua.report.run_tables import run_tables
 
     set_up(threads)
     if out_dir is not None:
         folder.refuse_existing(out_dir)
-    found = runs.read(run)
     where = str(data_dir) if data_dir else None
+    if names_a_model(run):
+        inspect_any(run, data, where, parts, out_dir, as_json)
+        return
+    refuse_parts(parts, run)
+    found = runs.read(Path(run))
     with (
         folder.new_folder(out_dir),
         share_bar("probes, perturbations, noise", disable=quiet or as_json) as advance,
@@ -146,7 +170,8 @@ def inspect(
     else:
         print_tables(tables.values())
     if out_dir is not None:
-        write_report(out_dir, f"residua: {run.name}", {run.name: (found.summary, fresh)})
+        name = Path(run).name
+        write_report(out_dir, f"residua: {name}", {name: (found.summary, fresh)})
         if not as_json:
             out.print(f"wrote {out_dir}/analysis.nc and report.html", soft_wrap=True)
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from residua.cli_options import DataDir, Json, Quiet, Threads, command, set_up
+from residua.cli_models import prune_any
+from residua.cli_options import DataDir, Json, Parts, Quiet, Threads, command, refuse_parts, set_up
 from residua.terminal import out, print_tables
 
 Keep = Annotated[int | None, typer.Option(help="Layers that stay.")]
@@ -28,11 +29,20 @@ Heal = Annotated[int, typer.Option(help="Epochs of training after the cut.")]
 HealRate = Annotated[
     float | None, typer.Option(help="Its highest learning rate; default: a tenth of the run's.")
 ]
-OtherData = Annotated[str | None, typer.Option(help="Other data than the run's, same kind.")]
+OtherData = Annotated[
+    str | None,
+    typer.Option(help="Other data than the run's; of a model: data set, .txt or module:function."),
+]
 
 
 def prune(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Run folder; or a model: a folder or hub name of transformers, or module:factory.",
+        ),
+    ],
     out_dir: Annotated[Path, typer.Option("--out", help="New folder for the cut network.")],
     keep: Keep = None,
     max_loss_increase: LossIncrease = None,
@@ -43,28 +53,38 @@ def prune(
     heal: Heal = 0,
     heal_lr: HealRate = None,
     data: OtherData = None,
+    parts: Parts = False,
     data_dir: DataDir = None,
     threads: Threads = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Take layers away from a finished run's network and write the smaller one.
+    """Take layers away from a finished run's network, or from any model, and write the smaller one.
 
     Without --heal nothing is trained: steps and heads are fitted in closed form on training data, and
     validation data decide.
 
     [dim]Example: residua prune runs/digits --keep 3 --out runs/digits-3[/dim]
+    [dim]Example: residua prune my-gpt2 --data corpus.txt --keep 9 --out my-gpt2-9[/dim]
     """
     from residua import pruned, runs
     from residua.depth.pruning import PruneConfig
+    from residua.model_source import names_a_model
     from residua.progress import share_bar
     from residua.report.page import write_page
     from residua.report.prune_tables import layer_table, measured_table
 
     set_up(threads)
     config = PruneConfig(keep, max_loss_increase, max_drop_points, speedup, criterion, compensation)
-    found = runs.read(run)
-    held = runs.data_of(found, data, str(data_dir) if data_dir else None)
+    where = str(data_dir) if data_dir else None
+    healing = pruned.Healing(heal, heal_lr)
+    if names_a_model(run):
+        shown_how = (parts, as_json, quiet)
+        prune_any(run, (data, where), config, out_dir, (heal, heal_lr), shown_how)
+        return
+    refuse_parts(parts, run)
+    found = runs.read(Path(run))
+    held = runs.data_of(found, data, where)
     with share_bar("plans, compensations, measurements", disable=quiet or as_json) as advance:
         done = pruned.prune_run(
             found,
@@ -72,7 +92,7 @@ def prune(
             config,
             command(),
             data=held,
-            healing=pruned.Healing(heal, heal_lr),
+            healing=healing,
             advance=advance,
             progress=not (quiet or as_json),
         )

@@ -15,6 +15,20 @@ Seed = Annotated[int, typer.Option(help="Seed of splits, weights and batches.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all cores.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Parts = Annotated[
+    bool, typer.Option("--parts", help="Attention and MLP of a model's blocks for themselves.")
+]
+
+
+def refuse_parts(parts: bool, run: str) -> None:
+    """Refuse --parts for a run of residua, whose blocks have none."""
+    from residua.errors import InputError
+
+    if parts:
+        raise InputError(
+            f"--parts is for models whose blocks have several residuals, and {run!r} is no such model; "
+            "leave it out"
+        )
 
 
 def command() -> str:

@@ -11,11 +11,11 @@ from residua.depth.dense_fits import Along
 from residua.depth.fit_job import Job
 from residua.errors import InputError
 from residua.nets import MLP, WITHOUT_SKIP, ResNet
-from residua.stack import Net, OwnStack
+from residua.stack import Net
 from residua.streaming import refusing_too_large
 
 
-def nothing(job: Job[OwnStack]) -> None:
+def nothing(job: Job) -> None:
     """Leave the layers that stay as they are."""
 
 
@@ -28,7 +28,7 @@ def usual_body(net: Net) -> Body:
     return "mean" if isinstance(net, ConvResNet) else "none"
 
 
-def mean(job: Job[OwnStack]) -> None:
+def mean(job: Job) -> None:
     """Add the mean of every residual that goes, folded into what reads the state from there on."""
     sums: dict[int, Tensor] = {}
     count = 0
@@ -49,14 +49,14 @@ def mean(job: Job[OwnStack]) -> None:
         job.small.net.add_constant(stage, earlier, job.total(summed) / samples)
 
 
-def repeat(job: Job[OwnStack]) -> None:
+def repeat(job: Job) -> None:
     """Let every layer stand for those that follow it and go."""
     for i, (first, last) in enumerate(job.plan.spans(job.whole.stages), 1):
         if first < last:
             job.small.net.scale_layer(i, float(last - first + 1))
 
 
-def steps(job: Job[OwnStack]) -> None:
+def steps(job: Job) -> None:
     """Fit the step of every layer from the first that stands for more than itself."""
     net = job.small.net
     if isinstance(net, ConvResNet):
@@ -67,7 +67,7 @@ def steps(job: Job[OwnStack]) -> None:
     Along(job, net).fit(readers=False)
 
 
-def readers(job: Job[OwnStack]) -> None:
+def readers(job: Job) -> None:
     """Fit steps, and what every layer makes of the cut network's states."""
     net = job.small.net
     if net.shared:
@@ -81,7 +81,7 @@ def readers(job: Job[OwnStack]) -> None:
         Along(job, net).fit(readers=True)
 
 
-BODIES: dict[Body, Callable[[Job[OwnStack]], None]] = {
+BODIES: dict[Body, Callable[[Job], None]] = {
     "none": nothing,
     "mean": mean,
     "repeat": repeat,

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from residua.convnet import ConvBlock, ConvResNet, Transition
 from residua.depth.fit_job import Job, read, states_around, step_of
-from residua.stack import OwnStack
 
 SAMPLES = 2048  # images; each gives as many equations as it has pixels
 RIDGE = 1e-4
@@ -23,7 +22,7 @@ class _Fit(NamedTuple):
     layer_uncut: int
 
 
-def fit_steps(job: Job[OwnStack], net: ConvResNet) -> None:
+def fit_steps(job: Job, net: ConvResNet) -> None:
     """Multiply what every block behind the first cut adds, to come nearest to the uncut states."""
     for fit in _fits(job, net):
         if fit.side == 1:
@@ -37,7 +36,7 @@ def fit_steps(job: Job[OwnStack], net: ConvResNet) -> None:
             net.scale_layer(fit.layer, step_of(job, states))
 
 
-def fit_blocks(job: Job[OwnStack], net: ConvResNet) -> None:
+def fit_blocks(job: Job, net: ConvResNet) -> None:
     """Fit the second convolution of every block and transition behind the first cut, in order.
 
     By least squares over images and pixels, so that the state after the block comes nearest to the
@@ -47,7 +46,7 @@ def fit_blocks(job: Job[OwnStack], net: ConvResNet) -> None:
         _fit(job, fit)
 
 
-def _fits(job: Job[OwnStack], net: ConvResNet) -> list[_Fit]:
+def _fits(job: Job, net: ConvResNet) -> list[_Fit]:
     found = []
     stages, blocks = net.stages, [b for stage in net.in_stages() for b in stage]
     for i, (first, last) in enumerate(job.plan.spans(job.whole.stages), 1):
@@ -60,7 +59,7 @@ def _fits(job: Job[OwnStack], net: ConvResNet) -> list[_Fit]:
     return [fit for fit in found if fit.layer_uncut + fit.side > cut]
 
 
-def _fit(job: Job[OwnStack], fit: _Fit) -> None:
+def _fit(job: Job, fit: _Fit) -> None:
     conv = fit.block.convolutions.second
     gram: Tensor | None = None
     for x in job.inputs(SAMPLES):

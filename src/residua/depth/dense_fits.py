@@ -5,7 +5,6 @@ from torch import Tensor
 from residua.depth.fit_job import Job, states_around, step_of
 from residua.depth.least_squares import LeastSquares
 from residua.nets import MLP, ResNet
-from residua.stack import OwnStack
 
 SAMPLES = 65_536  # the states of so many are held, of the uncut and of the cut network
 RIDGE = 1e-4
@@ -17,7 +16,7 @@ class Along:
     Each layer runs once, so all fits together cost a forward pass of either network.
     """
 
-    def __init__(self, job: Job[OwnStack], net: ResNet | MLP):
+    def __init__(self, job: Job, net: ResNet | MLP):
         self.job, self.net = job, net
         self.t = 0  # layers that the uncut states are behind
         self.old = [states_around(job.whole, 1, x)[0].clone() for x in job.inputs(SAMPLES)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from residua.depth.plan import DepthPlan
 from residua.distributed import Merge, alone, total
 from residua.errors import InputError
 from residua.inputs import as_any_inputs, samples_in, some_samples, split_batch
-from residua.layers import Stack
-from residua.stack import OwnStack
+from residua.layers import ResidualStack
+from residua.stack import FoundStack, OwnStack
 from residua.streaming import NO_BATCH, Loss, cross_entropy, refusing_too_large
 
 
@@ -37,11 +37,11 @@ class FitOptions:
 
 
 @dataclass(frozen=True)
-class Job(Generic[Stack]):
-    """The uncut and the cut stack, the plan, and what is fitted on."""
+class AnyJob:
+    """The uncut and the cut stack of any model, the plan, and what is fitted on."""
 
-    whole: Stack
-    small: Stack
+    whole: ResidualStack
+    small: ResidualStack
     plan: DepthPlan
     batches: Iterable[Any]
     options: FitOptions
@@ -63,6 +63,22 @@ class Job(Generic[Stack]):
                 return
         if not seen:
             raise InputError(NO_BATCH)
+
+
+@dataclass(frozen=True)
+class Job(AnyJob):
+    """Those of a network of residua."""
+
+    whole: OwnStack
+    small: OwnStack
+
+
+@dataclass(frozen=True)
+class FoundJob(AnyJob):
+    """Those of another model."""
+
+    whole: FoundStack
+    small: FoundStack
 
 
 def read(linear: nn.Linear | nn.Conv2d, model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +105,7 @@ def states_around(stack: OwnStack, t: int, x: Tensor) -> tuple[Tensor, Tensor]:
     return found[0], found[1]
 
 
-def step_of(job: Job[OwnStack], states: Iterable[tuple[Tensor, Tensor, Tensor]]) -> float:
+def step_of(job: Job, states: Iterable[tuple[Tensor, Tensor, Tensor]]) -> float:
     """Return the factor h of y = after − before with which before + h·y comes nearest to a target.
 
     h = E⟨y, target − before⟩ / E⟨y, y⟩, over batches of (before, after, target); 1 where the layer

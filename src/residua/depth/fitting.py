@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from residua.depth import last_fits
 from residua.depth.body_fits import BODIES, usual_body
 from residua.depth.compensation import Compensation, kind_named
-from residua.depth.fit_job import FitOptions, Job
+from residua.depth.fit_job import FitOptions, FoundJob, Job
 from residua.depth.head_fit import fit_head
 from residua.depth.output_fit import fit_output
 from residua.depth.plan import DepthPlan
@@ -106,7 +106,7 @@ def _compensate_found(
         )
     small = again(stack, plan, apply(plan, stack))
     before = {name: v.clone() for name, v in small.model.state_dict().items()}
-    job = Job(stack, small, plan, batches[0], options)
+    job = FoundJob(stack, small, plan, batches[0], options)
     with evaluating(stack.model), evaluating(small.model):
         last_fits.BODIES[parts.body](job)
         ridge = fit_output(job, batches[1]) if parts.head == "affine" else None

@@ -47,7 +47,7 @@ class _Features:
         return features, 0.0 if fixed is None else fixed(last[0])
 
 
-def fit_head(job: Job[OwnStack], held_out: Iterable[Any], kind: Head) -> float:
+def fit_head(job: Job, held_out: Iterable[Any], kind: Head) -> float:
     """Fit the head to the uncut network's logits and put it in; return the ridge chosen."""
     net = job.small.net
     linear = job.small.readout.last_linear
@@ -79,7 +79,7 @@ def fit_head(job: Job[OwnStack], held_out: Iterable[Any], kind: Head) -> float:
     return job.options.ridges[best]
 
 
-def _refuse_more_after(job: Job[OwnStack]) -> None:
+def _refuse_more_after(job: Job) -> None:
     """Refuse a model that makes something else of what its network puts out."""
     found: list[Tensor] = []
     handle = job.whole.net.register_forward_hook(lambda _, inputs, out: found.append(out))
@@ -96,7 +96,7 @@ def _refuse_more_after(job: Job[OwnStack]) -> None:
         )
 
 
-def _solve_head(job: Job[OwnStack], features: _Features, weighted: bool) -> list[AffineHead]:
+def _solve_head(job: Job, features: _Features, weighted: bool) -> list[AffineHead]:
     """Return the least squares from the features to the old logits, one for each ridge."""
     fits: list[LeastSquares] = []
     for x in job.inputs():
@@ -123,7 +123,7 @@ def _solve_head(job: Job[OwnStack], features: _Features, weighted: bool) -> list
 
 
 def _losses(
-    heads: list[AffineHead], features: _Features, job: Job[OwnStack], held_out: Iterable[Any]
+    heads: list[AffineHead], features: _Features, job: Job, held_out: Iterable[Any]
 ) -> Float[Tensor, "ridge"]:
     """Return the summed held-out loss of every candidate."""
     total = torch.zeros(len(heads), dtype=torch.float64)

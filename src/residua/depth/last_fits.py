@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from residua.depth.fit_job import Job
+from residua.depth.fit_job import FoundJob
 from residua.depth.least_squares import AffineHead, LeastSquares
 from residua.errors import InputError
 from residua.layers import rows
@@ -19,7 +19,7 @@ class _EnoughError(Exception):
     """Ends a forward pass where the rest of it is not needed."""
 
 
-def fit_lasts(job: Job[FoundStack]) -> None:
+def fit_lasts(job: FoundJob) -> None:
     """Fit the last linear map of every layer from the first that stands for more than itself.
 
     W g + b with g what it reads in the cut network, so that the state after the layer comes nearest, by
@@ -43,7 +43,7 @@ def fit_lasts(job: Job[FoundStack]) -> None:
             _fit_last(job, i, last, name)
 
 
-def _fit_last(job: Job[FoundStack], i: int, last: int, name: str) -> None:
+def _fit_last(job: FoundJob, i: int, last: int, name: str) -> None:
     linear = job.small.model.get_submodule(name)
     fit: LeastSquares | None = None
     for x in some_inputs(job):
@@ -60,7 +60,7 @@ def _fit_last(job: Job[FoundStack], i: int, last: int, name: str) -> None:
         _add(linear, found)
 
 
-def some_inputs(job: Job[FoundStack]) -> Iterator[Any]:
+def some_inputs(job: FoundJob) -> Iterator[Any]:
     """Yield inputs until there are enough rows."""
     seen = 0
     for x in job.inputs():
@@ -120,7 +120,7 @@ def _add(linear: nn.Module, found: AffineHead) -> None:
         bias.add_(found.bias.to(bias))
 
 
-BODIES: dict[str, Callable[[Job[FoundStack]], None]] = {
+BODIES: dict[str, Callable[[FoundJob], None]] = {
     "none": lambda job: None,
     "readers": fit_lasts,
 }

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from residua.depth.fit_job import Job
+from residua.depth.fit_job import FoundJob
 from residua.depth.last_fits import counted_rows, some_inputs
 from residua.depth.least_squares import AffineHead, LeastSquares
 from residua.depth.untying import untie
@@ -42,7 +42,7 @@ class HeadReads:
         return read[-1].flatten(0, -2), outputs
 
 
-def fit_output(job: Job[FoundStack], held_out: Iterable[Any]) -> float:
+def fit_output(job: FoundJob, held_out: Iterable[Any]) -> float:
     """Fit a map d × d of what the head reads, to what it read in the uncut network; fold it in.
 
     The new head is K (h + A h + a) + c with A, a from least squares; the ridge, towards A = 0, is the
@@ -94,7 +94,7 @@ def folded(linear: nn.Linear, found: AffineHead) -> AffineHead:
 
 
 def _losses(
-    job: Job[FoundStack], heads: list[AffineHead], new: HeadReads, held_out: Iterable[Any]
+    job: FoundJob, heads: list[AffineHead], new: HeadReads, held_out: Iterable[Any]
 ) -> Float[Tensor, "ridge"]:
     """Return the summed held-out loss of every candidate."""
     total = torch.zeros(len(heads), dtype=torch.float64)

@@ -29,6 +29,15 @@ def measured_table(summary: dict[str, Any]) -> Table:
     cut = summary["pruned"]
     tests = {"before": summary["test_error_uncut"]}
     tests["healed" if cut["healed"] else "after"] = summary["test_error"]
+    return _side_by_side(cut, tests)
+
+
+def model_table(summary: dict[str, Any]) -> Table:
+    """Return any cut model beside the uncut one."""
+    return _side_by_side(summary, None)
+
+
+def _side_by_side(cut: dict[str, Any], tests: dict[str, float] | None) -> Table:
     names = {"before": "uncut", "after": f"cut, {cut['compensation']}", "healed": "healed"}
     before = cut["before"]["seconds"]
     rows = []
@@ -37,16 +46,19 @@ def measured_table(summary: dict[str, Any]) -> Table:
         if m is None:
             continue
         seconds = m["seconds"] or cut["after"]["seconds"]  # healing changes no shape
+        error = 100 * (1 - m["accuracy"])
+        tested = [] if tests is None else [f"{tests[key]:.2f} %" if key in tests else ""]
         rows.append(
             [
                 name,
                 str(m["layers"]),
                 f"{m['loss']:.4f}",
-                f"{100 * (1 - m['accuracy']):.2f} %",
-                f"{tests[key]:.2f} %" if key in tests else "",
+                "" if error != error else f"{error:.2f} %",
+                *tested,
                 f"{1000 * seconds:.1f} ms",
                 f"{before / seconds:.2f}",
             ]
         )
-    header = ["", "layers", "val loss", "val error", "test error", "batch", "speedup"]
+    test = [] if tests is None else ["test error"]
+    header = ["", "layers", "val loss", "val error", *test, "batch", "speedup"]
     return Table("side by side", header, rows)

@@ -1,0 +1,99 @@
+"""What the commands do with a model that is none of residua's: parse, call, print."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from residua.cli_options import command
+from residua.terminal import out, print_tables
+
+if TYPE_CHECKING:
+    from residua.depth.pruning import PruneConfig
+
+
+def inspect_any(
+    source: str,
+    data: str | None,
+    data_dir: str | None,
+    parts: bool,
+    out_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Show layer by layer what the residuals of a model do."""
+    from residua import folder
+    from residua.model_runs import inspect_model, layers_of_model
+    from residua.model_source import load_batches, load_model
+    from residua.report.model_tables import model_layers
+    from residua.runs import write_analysis
+
+    model = load_model(source)
+    batches = load_batches(data, source, data_dir, 0)
+    stack = layers_of_model(model, batches, parts=parts)
+    with folder.new_folder(out_dir):
+        found = inspect_model(stack, batches)
+        if out_dir is not None:
+            write_analysis(found, out_dir / "analysis.nc")
+    table = model_layers(f"{type(model).__name__}, {stack.depth} layers", found)
+    if as_json:
+        print(json.dumps({"layers": table.records()}))
+        return
+    print_tables([table])
+    if out_dir is not None:
+        out.print(f"wrote {out_dir}/analysis.nc", soft_wrap=True)
+
+
+def prune_any(
+    source: str,
+    data: tuple[str | None, str | None],
+    config: "PruneConfig",
+    out_dir: Path,
+    healing: tuple[int, float | None],
+    shown: tuple[bool, bool, bool],
+) -> None:
+    """Cut a model and write it.
+
+    Args:
+        source: which one.
+        data: data, and the folder where data sets lie.
+        config: what is to be reached.
+        out_dir: new folder.
+        healing: epochs, and highest learning rate.
+        shown: whether parts of blocks are layers, a summary as JSON, no progress.
+    """
+    from dataclasses import replace
+
+    from residua.healing import HealConfig
+    from residua.model_runs import layers_of_model, prune_model
+    from residua.model_source import load_batches, load_model
+    from residua.progress import share_bar
+    from residua.report.prune_tables import layer_table, model_table
+
+    parts, as_json, quiet = shown
+    model = load_model(source)
+    batches = load_batches(data[0], source, data[1], 0)
+    stack = layers_of_model(model, batches, parts=parts)
+    epochs, lr = healing
+    heal = None
+    if epochs:
+        steps = epochs * sum(1 for _ in batches.fit)
+        heal = HealConfig(steps, loss=batches.loss, **({} if lr is None else {"lr": lr}))
+    hidden = quiet or as_json
+    with share_bar("plans, compensations, measurements", disable=hidden) as advance:
+        done = prune_model(
+            source,
+            stack,
+            batches,
+            out_dir,
+            replace(config, loss=batches.loss),
+            heal,
+            command(),
+            advance=advance,
+            progress=not hidden,
+        )
+    if as_json:
+        print(json.dumps(done.summary))
+        return
+    print_tables([layer_table(done.report.plan, done.stages), model_table(done.summary)])
+    if done.summary["untied"]:
+        out.print("The head has weights of its own now; it shared those of the embedding.")
+    out.print(f"wrote {out_dir}: {', '.join(done.files)}", soft_wrap=True)
