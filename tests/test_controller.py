@@ -252,8 +252,11 @@ def test_what_cannot_work_is_refused_and_nothing_is_cut():
     net = net_of()
     with pytest.raises(rs.InputError, match="trains parameters that are not the model's"):
         DepthController(net, [torch.optim.SGD(net_of().parameters(), lr=0.1)])
-    with pytest.raises(rs.StackError, match="holds 0 modules"):
-        DepthController(nn.Linear(2, 2))
+    flat = DepthController(nn.Linear(6, 3), config=AdaptiveConfig(window=(0.0, 1.0)))
+    with pytest.raises(rs.StackError, match="no residual blocks were found in Linear"):
+        flat.step(1, 1, batches(), batches(HELD))
+    with pytest.raises(rs.StackError, match="are found with the first batch; ask after that"):
+        print(DepthController(nn.Linear(6, 3)).depth)
     groups = [{"params": b.parameters()} for b in net.blocks] + [{"params": net.head.parameters()}]
     lone = torch.optim.SGD(groups, lr=0.1)
     control = DepthController(net, [lone], config=AdaptiveConfig(window=(0.0, 1.0), tolerance=9.0))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from residua.errors import InputError
 from residua.graph import same, sum_of
 from residua.ports import Branch, Port
 
@@ -106,11 +107,24 @@ def observe(
     try:
         with _observed(model):
             own = {k: _with_node(v) for k, v in kwargs.items()}
-            output = model(*map(_with_node, args), **own)
+            output = _run(model, tuple(map(_with_node, args)), own)
     finally:
         for handle in handles:
             handle.remove()
     return calls, output
+
+
+def _run(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a model, or raise InputError that says what it was given."""
+    try:
+        return model(*args, **kwargs)
+    except Exception as error:
+        given = [(f"{i}", v) for i, v in enumerate(args)] + list(kwargs.items())
+        kinds = [f"{n}: {v.dtype} {tuple(v.shape)}" for n, v in given if isinstance(v, Tensor)]
+        raise InputError(
+            f"the {type(model).__name__} does not run on its inputs ({', '.join(kinds) or 'none'}): "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _with_node(value: Any) -> Any:

@@ -76,7 +76,8 @@ def prune_any(
     heal = None
     if epochs:
         steps = epochs * sum(1 for _ in batches.fit)
-        heal = HealConfig(steps, loss=batches.loss, **({} if lr is None else {"lr": lr}))
+        heal = HealConfig(steps, loss=batches.loss)
+        heal = heal if lr is None else replace(heal, lr=lr)
     hidden = quiet or as_json
     with share_bar("plans, compensations, measurements", disable=hidden) as advance:
         done = prune_model(

@@ -31,7 +31,6 @@ from residua.stack import FoundStack, find_blocks
 from residua.statistics import accumulate
 from residua.streaming import first
 
-
 # What transformers keeps beside a model for its inputs.
 _BESIDE = (
     "tokenizer.json",
@@ -137,7 +136,7 @@ def prune_model(
         "removed": [report.plan.names[t - 1] for t in report.plan.removed],
         "reason": report.plan.reason,
         "compensation": report.compensation.kind if report.compensation else "none",
-        "untied": _untied(stack, small),
+        "untied": _untied(stack, report),
         "before": asdict(report.before),
         "after": asdict(report.after),
         "healed": asdict(healed) if healed else None,
@@ -150,12 +149,14 @@ def prune_model(
     return CutModel(report, stack.stages, summary, (*files, "plan.json", "summary.json"))
 
 
-def _untied(stack: FoundStack, small: nn.Module) -> bool:
+def _untied(stack: FoundStack, report: PruneReport) -> bool:
     """Return whether the head shared its weights with an embedding, and does so no more."""
-    if stack.head is None:
-        return False
-    before, after = (m.get_submodule(stack.head) for m in (stack.model, small))
-    return shares(stack.model, before) and not shares(small, after)
+    fitted = report.compensation is not None and "affine" in report.compensation.kind
+    return (
+        fitted
+        and stack.head is not None
+        and shares(stack.model, stack.model.get_submodule(stack.head))
+    )
 
 
 def _written(small: nn.Module, stack: FoundStack, source: str, folder: Path) -> tuple[str, ...]:

@@ -62,10 +62,20 @@ class DepthCurve:
         if not 0 <= keep < len(self.heads):
             raise InputError(f"the curve has states 0…{len(self.heads) - 1}, not {keep}")
         head = self.heads[keep]
-        weights = {f"{self.head}.weight": head.weight}
+        name = self._head_after(keep)
+        weights = {f"{name}.weight": head.weight}
         if self.biased:
-            weights[f"{self.head}.bias"] = head.bias
+            weights[f"{name}.bias"] = head.bias
         return Compensation("affine", weights, ridge=float(self.ridge[keep]))
+
+    def _head_after(self, keep: int) -> str:
+        """Return the head's name once the layers are gone: in one list with them, it moves up."""
+        parent, _, place = self.head.rpartition(".")
+        gone = [name.rpartition(".") for name in self.names[keep:]]
+        if not place.isdigit():
+            return self.head
+        before = sum(p == parent and n.isdigit() and int(n) < int(place) for p, _, n in gone)
+        return ".".join(filter(None, [parent, str(int(place) - before)]))
 
 
 def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -18,54 +18,6 @@ from residua.layers import ResidualStack, weight_of
 from residua.stack import find_blocks, find_stack, find_stages, is_own
 
 Undo = Callable[[], None]
-
-
-@runtime_checkable
-class TrainedLayers(Protocol):
-    """What :class:`residua.DepthController` needs of a model's layers."""
-
-    @property
-    def depth(self) -> int:
-        """How many layers there are now."""
-
-    def stack(self, batch: Any) -> ResidualStack:
-        """Return the layers, found with a batch where they have to be."""
-
-    def structure(self) -> dict[str, Any]:
-        """Return which layers there are, as plain values."""
-
-    def take(self, wanted: dict[str, Any]) -> Undo:
-        """Give model and averages the layers that were described; return what gives them back."""
-
-    def cut(
-        self,
-        plan: DepthPlan,
-        compensation: Compensation | None,
-        averages: Sequence[nn.Module],
-        optimizers: Sequence[Optimizer],
-    ) -> Undo:
-        """Cut model and averages, all or none; return what puts the layers back."""
-
-
-def layers_of(
-    model: nn.Module, averages: Sequence[nn.Module], blocks: Sequence[str] | None, *, images: bool
-) -> TrainedLayers:
-    """Return the layers of a model; of one of residua's networks they are known already.
-
-    Args:
-        model: the model.
-        averages: its averages.
-        blocks: their names, of other models; None for those that are found.
-        images: whether states may be images.
-
-    Raises:
-        StackError: the network has several stages where the rule works on one.
-    """
-    if not is_own(model):
-        return FoundLayers(model, averages, blocks)
-    # A network that the rule cannot work on is refused now, not after an epoch.
-    find_stages(model) if images else find_stack(model)
-    return OwnLayers(model, averages)
 
 
 class OwnLayers:
@@ -206,6 +158,30 @@ class FoundLayers:
             self.keep = before
 
         return put_back
+
+
+TrainedLayers = OwnLayers | FoundLayers
+
+
+def layers_of(
+    model: nn.Module, averages: Sequence[nn.Module], blocks: Sequence[str] | None, *, images: bool
+) -> TrainedLayers:
+    """Return the layers of a model; of one of residua's networks they are known already.
+
+    Args:
+        model: the model.
+        averages: its averages.
+        blocks: their names, of other models; None for those that are found.
+        images: whether states may be images.
+
+    Raises:
+        StackError: the network has several stages where the rule works on one.
+    """
+    if not is_own(model):
+        return FoundLayers(model, averages, blocks)
+    # A network that the rule cannot work on is refused now, not after an epoch.
+    find_stages(model) if images else find_stack(model)
+    return OwnLayers(model, averages)
 
 
 def _all_of(steps: Sequence[Undo]) -> None:
