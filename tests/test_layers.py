@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
-    {"errors", "choices", "provenance", "distributed", "ports", "graph"},
+    {"errors", "choices", "provenance", "distributed", "ports", "graph", "untying"},
     {"nets", "convnet", "data", "sources", "layers", "calls"},
     {"parts"},
     {"readout", "discovery", "skipped"},
@@ -37,7 +37,7 @@ ORDER = [
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 WITHIN_DEPTH = [
-    {"plan", "spans", "least_squares", "similarity", "oracle", "compensation", "untying"},
+    {"plan", "spans", "least_squares", "similarity", "oracle", "compensation"},
     {"curve_records", "scores", "fit_job"},
     {"conv_fits", "dense_fits", "lists", "last_fits"},
     {"output_fit"},

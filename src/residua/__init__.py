@@ -175,7 +175,6 @@ _HOME = {
         "attribute_classes",
         "attribute_gradient",
         "divide",
-        "each_token",
     ),
     "transients.decisions": ("Decisions", "decisions"),
     "transients.disturbance": ("NoiseConfig",),

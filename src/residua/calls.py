@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.graph import same, sum_of
+from residua.graph import in_order, sum_of
 from residua.ports import Branch, Port
 
 
@@ -68,7 +68,9 @@ def _observed(model: nn.Module) -> Iterator[None]:
     try:
         for parameter in frozen:
             parameter.requires_grad_(True)
-        with torch.inference_mode(False), torch.enable_grad():
+        # What is compiled would have one node for a whole block.
+        stance = torch.compiler.set_stance("force_eager")
+        with torch.inference_mode(False), torch.enable_grad(), stance:
             yield
     finally:
         for parameter in frozen:
@@ -86,12 +88,15 @@ def observe(
     handles = []
 
     def watch(path: str, module: nn.Module) -> None:
-        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            args = tuple(_with_node(a) if _lacks_node(a) else a for a in args)
+            kwargs = {k: _with_node(v) if _lacks_node(v) else v for k, v in kwargs.items()}
             given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
             states = {i: (a.grad_fn, tuple(a.shape)) for i, a in given if _is_state(a)}
             call = Call(path, module, len(calls), states)
             calls.append(call)
             open_calls.append(call)
+            return args, kwargs
 
         def after(_: nn.Module, args: Any, output: Any) -> None:
             call = open_calls.pop()
@@ -134,6 +139,11 @@ def _with_node(value: Any) -> Any:
     return value
 
 
+def _lacks_node(value: Any) -> bool:
+    """Return whether a state has no place in the graph: zeros, say, or a parameter."""
+    return _is_state(value) and value.grad_fn is None
+
+
 def _is_state(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1
 
@@ -166,17 +176,20 @@ def residual(call: Call) -> Block | None:
     return None
 
 
-def linear_of(node: Any, calls: Sequence[Call]) -> str | None:
-    """Return the linear map that put out a node's values."""
-    node = same(node)
+def linear_of(node: Any, shape: tuple[int, ...], calls: Sequence[Call]) -> str | None:
+    """Return the linear map that put out a node's values as they are, in this shape."""
+    node = in_order(node)
     for call in calls:
-        if is_linear(call.module) and call.output and same(call.output[1]) is node:
+        if call.output is None or not is_linear(call.module) or len(shape) > 3:
+            continue
+        if call.output[2] == shape and in_order(call.output[1]) is node:
             return call.path
     return None
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Return whether a module is a linear map of the last dimension: nn.Linear, or GPT-2's Conv1D."""
-    return isinstance(module, nn.Linear) or (
-        type(module).__name__ == "Conv1D" and hasattr(module, "nf") and hasattr(module, "weight")
+    """Return whether a module is a linear map with a weight of its own: nn.Linear, or GPT-2's Conv1D."""
+    kind = isinstance(module, nn.Linear) or (
+        type(module).__name__ == "Conv1D" and hasattr(module, "nf")
     )
+    return kind and module._parameters.get("weight") is not None  # not so of a parametrised one

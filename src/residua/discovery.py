@@ -39,7 +39,12 @@ class Found:
 
 
 def discover(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Sequence[str] | None
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    names: Sequence[str] | None,
+    *,
+    parts: bool,
 ) -> Found:
     """Return the residual blocks of a model, and what is in them, from one forward pass.
 
@@ -47,6 +52,7 @@ def discover(
         model: any module; it is run once in evaluation mode and left as it was.
         args, kwargs: what it is called with; one sample is enough.
         names: the blocks' names, or those of ModuleLists of them; None: they are found.
+        parts: whether to look for the residuals inside blocks.
 
     Raises:
         StackError: no blocks were found, or the modules named do not keep the shape of a state.
@@ -63,10 +69,11 @@ def discover(
         if not runs:
             raise StackError(_said(model, calls))
     unsure: dict[str, str] = {}
-    parts = [[parts_of(call, calls, unsure) for call in run] for run in runs]
+    inner = [[parts_of(call, calls, unsure) for call in run] for run in runs] if parts else []
     stages = [[_with_last(call, calls) for call in run] for run in runs]
-    head = linear_of(logits_of(output, model).grad_fn, calls)
-    return Found(stages, parts, unsure, head, output)
+    logits = logits_of(output, model)
+    head = linear_of(logits.grad_fn, tuple(logits.shape), calls)
+    return Found(stages, inner, unsure, head, output)
 
 
 def _with_last(call: Call, calls: Sequence[Call]) -> Block:
@@ -88,7 +95,7 @@ def _added_outside(model: nn.Module, calls: Sequence[Call], end: Any) -> list[li
         for takes, (begin, size) in call.inputs.items():
             total = added.get((same(begin), same(node)))
             if size == shape and total is not None:
-                last = linear_of(node, calls[call.number + 1 : call.end])
+                last = linear_of(node, shape, calls[call.number + 1 : call.end])
                 port = Branch(call.module, Port(takes), gives, takes)
                 call.block = Block(call.path, call.module, port, shape, "", last)
                 call.output = (gives, total, shape)  # the sum is what the next one takes

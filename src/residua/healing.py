@@ -1,5 +1,6 @@
 """Train any model for a number of steps, on labels and on a larger model's outputs; on Lightning."""
 
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,11 +14,20 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from residua.checkpoints import refuse_foreign
 from residua.errors import InputError, StoppedError
 from residua.inputs import as_any_inputs, check_labels, split_batch
 from residua.layers import outputs_of, weight_of
 from residua.progress import StepBar
-from residua.streaming import Loss, cross_entropy, refuse_iterators, sample_losses
+from residua.streaming import (
+    Loss,
+    cross_entropy,
+    evaluating,
+    refuse_iterators,
+    sample_losses,
+)
+
+_FILE = "healing.ckpt"
 
 
 @dataclass(frozen=True)
@@ -51,10 +61,12 @@ class HealConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"steps must be at least 1, not {self.steps}")
+        if not isinstance(self.steps, int) or self.steps < 1:
+            raise InputError(f"steps must be a whole number of at least 1, not {self.steps}")
         if not (0 < self.lr < float("inf") and self.clip > 0):
             raise InputError(f"lr and clip must be positive numbers, not {self.lr} and {self.clip}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise InputError(f"weight_decay must be 0 or more, not {self.weight_decay}")
         if not 0 <= self.teaching <= 1:
             raise InputError(f"teaching must be in [0, 1], not {self.teaching}")
 
@@ -89,14 +101,23 @@ def heal(
     Source: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015.
     """
     refuse_iterators(batches)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise InputError(
+            f"no parameter of the {type(model).__name__} requires a gradient, so nothing can be trained"
+        )
+    last = folder / _FILE if folder is not None else None
+    module = _Healing(model, config, teacher)
+    begun = _begun(last, module.made_of) if last is not None and last.exists() else 0
     kept: list[Any] = []
     if folder is not None:
-        kept = [ModelCheckpoint(folder, filename="healing", every_n_train_steps=25,
-                                enable_version_counter=False)]  # fmt: skip
-    last = folder / "healing.ckpt" if folder is not None else None
-    resumed = last is not None and last.exists()
-    module = _Healing(model, config, teacher)
-    begun = _steps_of(last) if resumed and last is not None else 0
+        kept.append(
+            ModelCheckpoint(
+                folder,
+                filename=Path(_FILE).stem,
+                every_n_train_steps=25,
+                enable_version_counter=False,
+            )
+        )
     trainer = L.Trainer(
         max_steps=config.steps,
         max_epochs=-1,
@@ -110,16 +131,30 @@ def heal(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    model.train()
     endless = DataLoader(_Endless(batches, begun), batch_size=None)
-    with suppress(SystemExit):  # Lightning's answer to Ctrl-C
-        trainer.fit(module, endless, ckpt_path=last if resumed else None, weights_only=True)
-    model.eval()
+    model.train()
+    try:
+        with (
+            suppress(SystemExit),
+            evaluating(teacher or nn.Identity()),
+        ):  # Lightning's answer to Ctrl-C
+            trainer.fit(module, endless, ckpt_path=last if begun else None, weights_only=True)
+    finally:
+        model.eval()
     if trainer.global_step < config.steps:
         where = f"; the same call goes on from {str(last)!r}" if last is not None else ""
         raise StoppedError(
             f"training was stopped after {trainer.global_step} of {config.steps} steps{where}"
         )
+    if last is not None:
+        last.unlink(missing_ok=True)  # what is done is not gone on with
+
+
+def _begun(path: Path, made_of: dict[str, str]) -> int:
+    """Return after how many steps a checkpoint was written; refuse one of another training."""
+    refuse_foreign(path, made_of)
+    found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    return int(found["global_step"])
 
 
 class _Endless(IterableDataset[Any]):
@@ -145,24 +180,24 @@ class _Endless(IterableDataset[Any]):
                 raise InputError("the batches to train on are none; pass at least one")
 
 
-def _steps_of(path: Path | None) -> int:
-    assert path is not None
-    return int(torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"])
-
-
 class _Healing(L.LightningModule):
     """A model, its loss, and AdamW with warm-up and cosine."""
 
     def __init__(self, model: nn.Module, config: HealConfig, teacher: nn.Module | None):
         super().__init__()
         self.model, self.config = model, config
+        self.made_of = {"training": repr(config), "model": _checksum(model)}
         # A tuple, so that it is neither trained nor saved.
         self.teacher = () if teacher is None else (teacher,)
 
     def on_fit_start(self) -> None:
         """Bring the teacher to where the training is."""
         for teacher in self.teacher:
-            teacher.to(self.device).eval()
+            teacher.to(self.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write down what the checkpoint is of."""
+        checkpoint["made_of"] = self.made_of
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         """Return the loss of one batch."""
@@ -178,7 +213,8 @@ class _Healing(L.LightningModule):
             with torch.no_grad():
                 told = outputs_of(teacher, x).float()
             share = self.config.teaching
-            loss = (1 - share) * loss + share * _divergence(told, outputs)
+            counted = targets >= 0 if targets.ndim == 2 and outputs.ndim == 3 else ...
+            loss = (1 - share) * loss + share * _divergence(told[counted], outputs[counted])
         if not bool(loss.isfinite()):
             raise InputError(
                 f"training diverged: the loss is {float(loss)} after {self.global_step} steps; pass a "
@@ -206,6 +242,16 @@ class _Healing(L.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _checksum(model: nn.Module) -> str:
+    """Return class and a checksum of the weights that the training starts with."""
+    sums = [
+        zlib.crc32(v.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        for v in model.state_dict().values()
+        if v.numel()
+    ]
+    return f"{type(model).__name__} {zlib.crc32(repr(sums).encode()):08x}"
 
 
 def _divergence(told: Tensor, outputs: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ def some_samples(x: Inputs, samples: int) -> Any:
     """Return the first so many samples."""
     if not isinstance(x, Mapping):
         return x[:samples]
-    return {name: v[:samples] if isinstance(v, Tensor) else v for name, v in x.items()}
+    return {n: v[:samples] if isinstance(v, Tensor) and v.ndim else v for n, v in x.items()}
 
 
 def _first(x: Mapping[str, Any]) -> Tensor:

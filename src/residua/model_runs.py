@@ -20,8 +20,8 @@ from residua.depth.pruning import (
     prune,
 )
 from residua.depth.similarity import similarity
-from residua.depth.untying import shares
-from residua.folder import make_folder, refuse_existing, write_json
+from residua.errors import InputError
+from residua.folder import make_folder, write_json
 from residua.healing import HealConfig, heal
 from residua.inputs import as_any_inputs, inputs_of
 from residua.layers import weight_of
@@ -30,6 +30,7 @@ from residua.provenance import machine, versions
 from residua.stack import FoundStack, find_blocks
 from residua.statistics import accumulate
 from residua.streaming import first
+from residua.untying import shares
 
 # What transformers keeps beside a model for its inputs.
 _BESIDE = (
@@ -118,14 +119,14 @@ def prune_model(
         InputError: the folder exists, the aim cannot be reached, or the data do not fit.
         StoppedError: a signal ended the healing.
     """
-    refuse_existing(folder)
+    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+        raise InputError(f"{str(folder)!r} exists already and is not empty; pass a new folder")
     small: nn.Module
     small, report = prune(stack, data.fit, data.held_out, config, advance)
     healed = None
     make_folder(folder)
     if healing is not None:
         heal(small, data.fit, healing, teacher=stack.model, folder=folder, progress=progress)
-        (folder / "healing.ckpt").unlink(missing_ok=True)
         small.cpu()
         figures = measure(small, data.held_out, config.loss)
         healed = Measured(len(report.plan.keep), figures.loss, figures.accuracy, 0.0)

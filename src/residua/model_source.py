@@ -35,7 +35,10 @@ def names_a_model(source: str) -> bool:
     path = Path(source)
     if path.is_dir():
         return not (path / "summary.json").exists() and "architectures" in _config(path)
-    return not path.exists() and (_is_factory(source) or source.count("/") == 1)
+    if path.exists():
+        return False
+    # owner/name, unless there is a folder of the owner's name here: then it is a path that is wrong.
+    return _is_factory(source) or (source.count("/") == 1 and not path.parent.exists())
 
 
 def _config(folder: Path) -> dict[str, Any]:

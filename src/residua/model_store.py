@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from residua.errors import InputError, MissingExtraError
 from residua.skipped import Skip, skip_modules, skips_of
+from residua.untying import untie
 
 
 def described(model: nn.Module) -> str:
@@ -51,25 +52,37 @@ def restored(told: Mapping[str, Any], tensors: dict[str, Tensor], model: nn.Modu
         InputError: a model is needed, or the one given is another.
     """
     found = _built(told) if model is None else model
-    skip_modules(found, [Skip(**skip) for skip in told["skips"]])
-    kinds = {t.dtype for t in tensors.values() if t.is_floating_point()}
-    if len(kinds) == 1:
-        found.to(kinds.pop())
-    try:
-        keys = found.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
-        raise InputError(
-            f"the weights are not of the shapes of the {type(found).__name__}: "
-            f"{str(error).splitlines()[-1].strip()}; pass a model made as the saved one was"
-        ) from error
-    missing = set(keys.missing_keys) - repeated(found)
-    if keys.unexpected_keys or missing:
-        other = (*keys.unexpected_keys, *sorted(missing))[0]
-        raise InputError(
-            f"the weights are of another {told['class']} than the {type(found).__name__} given, which "
-            f"differs in {other!r}; pass a model made as the saved one was"
-        )
+    skips = [Skip(**skip) for skip in told["skips"]]
+    _check_weights(told, tensors, found, skips)
+    skip_modules(found, skips)
+    for name in sorted(repeated(found) & set(tensors)):  # what was untied has weights of its own
+        untie(found, found.get_submodule(name.rpartition(".")[0]))
+    named = dict(found.named_parameters(remove_duplicate=False)) | dict(found.named_buffers())
+    for name, tensor in tensors.items():
+        named[name].data = named[name].data.to(tensor.dtype)
+    found.load_state_dict(tensors, strict=False)
     return found.eval()
+
+
+def _check_weights(
+    told: Mapping[str, Any], tensors: Mapping[str, Tensor], model: nn.Module, skips: list[Skip]
+) -> None:
+    """Raise InputError unless the weights are those of a model without what is passed by."""
+    wanted = {
+        name: tuple(v.shape)
+        for name, v in model.state_dict().items()
+        if not any(name.startswith(f"{skip.path}.") for skip in skips)
+    }
+    given = {name: tuple(v.shape) for name, v in tensors.items()}
+    differ = [n for n, shape in given.items() if wanted.get(n) != shape]
+    differ += [n for n in wanted if n not in given and n not in repeated(model)]
+    if differ:
+        name = differ[0]
+        raise InputError(
+            f"the weights are of another {told['class']} than the {type(model).__name__} given: "
+            f"{name!r} has the shape {given.get(name)} in the file and {wanted.get(name)} in the model; "
+            "pass one made as the saved one was"
+        )
 
 
 def _built(told: Mapping[str, Any]) -> nn.Module:

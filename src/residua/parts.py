@@ -12,6 +12,16 @@ from residua.ports import Branch, Port
 
 
 @dataclass(frozen=True)
+class Idle:
+    """A module on the way to a part, where what it takes that has the state's shape is, and goes."""
+
+    path: str
+    takes: int | str
+    gives: int | str | None
+    items: int | None
+
+
+@dataclass(frozen=True)
 class Part:
     """One residual inside a block: of attention, of an MLP.
 
@@ -19,7 +29,7 @@ class Part:
         path: the name of the module that puts it out.
         module: that module.
         port: where the state goes in and comes out, or what the block adds itself.
-        idle: names of modules whose output serves this residual alone, besides the module itself.
+        idle: modules whose output serves this residual alone, besides the module itself.
         last: name of the linear map that puts out the residual, or None.
         items: how many items the module's output has; None where it is a tensor.
     """
@@ -27,7 +37,7 @@ class Part:
     path: str
     module: nn.Module
     port: Port | Branch
-    idle: tuple[str, ...]
+    idle: tuple["Idle", ...]
     last: str | None
     items: int | None = None
 
@@ -48,31 +58,34 @@ def parts_of(block: Call, calls: Sequence[Call], unsure: dict[str, str]) -> list
             if c.block is not None
         ]
     terms = terms_of(block.output[1], begin)
-    if len(terms) == 1:
+    if terms is not None and len(terms) == 1:
         return [
             Part(
                 block.path, block.module, block.block.port, (), last_map(block, inside), block.items
             )
         ]
     found: list[Part] = []
-    for term in terms:
+    for term in terms or []:
         by = _put_out_by(term, block.block.shape, inside)
-        if by is None:
-            unsure[block.path] = _seen(inside)
-            return []
-        assert by.output is not None
-        takes = next((i for i, (_, size) in by.inputs.items() if size == block.block.shape), None)
-        if takes is None:
+        takes = None if by is None else _takes(by, block.block.shape)
+        if by is None or by.output is None or takes is None:
             unsure[block.path] = _seen(inside)
             return []
         port = Branch(block.module, block.block.port, by.output[0], takes)
-        found.append(Part(by.path, by.module, port, (), linear_of(term, inside), by.items))
-    if len({part.path for part in found}) < len(found) or not found or block.block.after:
+        last = linear_of(term, block.block.shape, inside)
+        found.append(Part(by.path, by.module, port, (), last, by.items))
+    # Of a block without terms all parts were taken out.
+    if len({part.path for part in found}) < len(found) or terms is None or block.block.after:
         unsure[block.path] = _seen(inside)
         return []
     order = {c.path: c.number for c in reversed(inside)}
     found.sort(key=lambda part: order[part.path])
     return [replace(part, idle=_idle(part, found, block, inside)) for part in found]
+
+
+def _takes(call: Call, shape: tuple[int, ...]) -> int | str | None:
+    """Return which argument of a call has a shape."""
+    return next((i for i, (_, size) in call.inputs.items() if size == shape), None)
 
 
 def _put_out_by(term: Any, shape: tuple[int, ...], inside: Sequence[Call]) -> Call | None:
@@ -102,27 +115,30 @@ def last_map(call: Call, calls: Sequence[Call]) -> str | None:
     if call.block is None or call.block.after or call.output is None:
         return None
     terms = terms_of(call.output[1], call.begin)
-    return linear_of(terms[0], calls) if terms else None
+    return linear_of(terms[0], call.block.shape, calls) if terms else None
 
 
 def _idle(
     part: Part, parts: Sequence[Part], block: Call, inside: Sequence[Call]
-) -> tuple[str, ...]:
+) -> tuple[Idle, ...]:
     """Return the block's modules whose output serves one part alone."""
+    assert block.block is not None
     stream = _stream(block)
     own = _output_of(part.path, inside)
     ahead = upstream(own, stream)
     others = [upstream(_output_of(p.path, inside), stream) for p in parts if p.path != part.path]
-    found = []
+    found: dict[str, Idle] = {}
     for call in inside:
         direct = call.path.rpartition(".")[0] == block.path
         if not direct or not call.output or part.path.startswith(f"{call.path}."):
             continue
         node = call.output[1]
         alone = node in ahead and node is not own and not any(node in other for other in others)
-        if alone and call.path != part.path:
-            found.append(call.path)
-    return tuple(dict.fromkeys(found))
+        takes = _takes(call, block.block.shape)
+        alone = alone and call.path != part.path and call.output[2] == block.block.shape
+        if alone and takes is not None:
+            found[call.path] = Idle(call.path, takes, call.output[0], call.items)
+    return tuple(found.values())
 
 
 def _output_of(path: str, inside: Sequence[Call]) -> Any:

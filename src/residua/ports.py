@@ -39,7 +39,7 @@ class Port(NamedTuple):
             return type(output)(**{**output, self.gives: x})
         items = list(output)
         items[self.gives] = x  # type: ignore[index]
-        return type(output)(items)
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What stands in the place of a part of a block that was taken out, and models with such on disk."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -53,15 +53,16 @@ class Skipped(nn.Module):
 
 
 def skips_of(model: nn.Module) -> list[Skip]:
-    """Return what was taken out of a model's blocks."""
-    return [m.skip for m in model.modules() if isinstance(m, Skipped)]
+    """Return what was taken out of a model's blocks, by the names that it has now."""
+    named = model.named_modules()
+    return [replace(m.skip, path=path) for path, m in named if isinstance(m, Skipped)]
 
 
 def skip_modules(model: nn.Module, skips: Iterable[Skip]) -> None:
-    """Take modules out of a model, in place.
+    """Take modules out of a model, in place, and number the caches of those that stay.
 
     Raises:
-        InputError: the model has no module of a name.
+        InputError: the model has no module of a name; see :func:`renumber_caches` for caches.
     """
     skips = list(skips)
     known = dict(model.named_modules())
@@ -74,6 +75,28 @@ def skip_modules(model: nn.Module, skips: Iterable[Skip]) -> None:
     for skip in skips:
         parent, _, name = skip.path.rpartition(".")
         setattr(model.get_submodule(parent), name, Skipped(skip))
+    renumber_caches(model)
+
+
+def renumber_caches(model: nn.Module) -> None:
+    """Number the attentions that are left without gaps, as the caches of transformers want it.
+
+    Raises:
+        InputError: there are several kinds of them, and the first of a kind is gone.
+    """
+    found = [m for m in model.modules() if isinstance(vars(m).get("layer_idx"), int)]
+    left = sorted({m.layer_idx for m in found})  # type: ignore[type-var]
+    types = list(getattr(getattr(model, "config", None), "layer_types", None) or [])
+    if left and len(set(types)) > 1:
+        missing = [types.index(kind) for kind in set(types) if types.index(kind) not in left]
+        if missing:
+            raise InputError(
+                f"the first {types[missing[0]]} of the {type(model).__name__} would go, and its cache "
+                "tells from that one how long a text is; let it stay, by plan.veto(…)"
+            )
+        return
+    for module in found:
+        setattr(module, "layer_idx", left.index(module.layer_idx))  # noqa: B010
 
 
 def skips_for(part: Part) -> list[Skip]:
@@ -81,9 +104,4 @@ def skips_for(part: Part) -> list[Skip]:
     port = part.port.part if isinstance(part.port, Branch) else part.port
     adds = isinstance(part.port, Branch)
     own = Skip(part.path, port.takes, port.gives, part.items, adds)
-    return [own, *(Skip(name) for name in part.idle)]
-
-
-def as_plain(skips: Iterable[Skip]) -> list[dict[str, Any]]:
-    """Return skips as plain values, for JSON."""
-    return [asdict(skip) for skip in skips]
+    return [own, *(Skip(i.path, i.takes, i.gives, i.items) for i in part.idle)]

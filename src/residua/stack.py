@@ -165,8 +165,8 @@ def find_blocks(
     """
     more = x if isinstance(x, Mapping) else {}
     args = () if isinstance(x, Mapping) else (x[:1],)
-    one = {k: v[:1] if isinstance(v, Tensor) else v for k, v in more.items()}
-    found = discover(model, args, one, names)
+    one = {k: v[:1] if isinstance(v, Tensor) and v.ndim else v for k, v in more.items()}
+    found = discover(model, args, one, names, parts=parts)
     if parts and found.unsure:
         path, seen = next(iter(found.unsure.items()))
         raise StackError(
@@ -183,6 +183,7 @@ def find_blocks(
         f"{parent}, from {stage[0].path}" if heads.count(parent) > 1 else parent
         for parent, stage in zip(heads, found.stages, strict=True)
     ]
+    of_stage = list(_numbered(of_stage, "run"))
     return FoundStack(
         model=model,
         blocks=tuple(layer.module for layer in layers),
@@ -199,13 +200,13 @@ def find_blocks(
     )
 
 
-def _numbered(paths: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of layers, with the number of the call where a module is called again."""
+def _numbered(paths: Sequence[str], what: str = "call") -> tuple[str, ...]:
+    """Return names, with the number of the call where one is called again."""
     seen: dict[str, int] = {}
     labels = []
     for path in paths:
         seen[path] = seen.get(path, 0) + 1
-        labels.append(f"{path}, call {seen[path]}" if paths.count(path) > 1 else path)
+        labels.append(f"{path}, {what} {seen[path]}" if paths.count(path) > 1 else path)
     return tuple(labels)
 
 

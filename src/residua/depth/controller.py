@@ -25,6 +25,7 @@ from residua.depth.trained_layers import FoundLayers, layers_of
 from residua.distributed import agreed, gathered, total
 from residua.errors import InputError
 from residua.layers import ResidualStack
+from residua.stack import FoundStack
 from residua.statistics import accumulate
 from residua.streaming import HeldOut, first, held_out_figures
 
@@ -147,6 +148,8 @@ class DepthController:
         before = self._figures(self.model, held_out_batches) if guarded else None
         plan, compensation = agreed(self._plan(stack, fit, held_out_batches, before))
         if plan.removed:
+            if isinstance(stack, FoundStack):
+                apply(replace(plan, refit_head=False), stack)  # refuses what would go wrong
             self._apply(plan, compensation, before)
         decision = Decision(
             epoch, plan.depth, len(plan.keep), plan.criterion, plan.reason, plan.scores
@@ -209,7 +212,8 @@ class DepthController:
             keep = (few + enough) // 2
             plan = plan_depth(found, "spans", keep=keep)
             fitted = compensate(stack, plan, fit, held_out, kind=kind, options=options)
-            small = apply(plan, self.model, compensation=fitted)
+            of: Any = stack if isinstance(stack, FoundStack) else self.model
+            small = apply(plan, of, compensation=fitted)
             reached = self._figures(small, held_out).loss
             if reached <= allowed:
                 enough, best, loss = keep, (plan, fitted), reached

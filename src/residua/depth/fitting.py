@@ -37,7 +37,7 @@ def compensate(
     fit_batches: Iterable[Any],
     held_out_batches: Iterable[Any],
     *,
-    kind: str = "steps+weighted",
+    kind: str | None = None,
     options: FitOptions | None = None,
 ) -> Compensation:
     """Fit what makes up for the layers that a plan removes; the model is not touched.
@@ -58,23 +58,24 @@ def compensate(
             logits), "affine-pair" (from that and the last residual), or "weighted" (as "affine", and the
             squared error of class c counts by p_c(1 − p_c), p the old probabilities, as in the
             second-order expansion of the divergence from them; one fit a class). Both with a plus:
-            "steps+weighted" (default). Of other models than residua's: "readers" (the last linear map of
-            every layer that stays, of attention or MLP, so that the state comes nearest to the uncut
-            model's after the layers it stands for), "affine" (least squares from what the head reads to
-            what it read in the uncut model, folded into the head; one that shares its weights with the
-            embedding is untied), or both.
+            "steps+weighted". Default: as for :func:`residua.prune`. Of other models than residua's:
+            "readers" (the last linear map of every layer that stays, of attention or MLP, so that the
+            state comes nearest to the uncut model's after the layers it stands for), "affine" (least
+            squares from what the head reads to what it read in the uncut model, folded into the head;
+            one that shares its weights with the embedding is untied), or both.
         options: ridges, loss, and where other processes see other batches.
 
     Raises:
         InputError: no such kind, one that the network or the plan has no place for, batches that can be
             read once only, do not fit, or lack labels; or the plan is for another model.
     """
-    parts = kind_named(kind)
     refuse_iterators(fit_batches, held_out_batches)
+    how = options or FitOptions()
     stack, _ = find_layers(model, fit_batches)
+    kind = usual_compensation(stack, how.loss) if kind is None else kind
+    parts = kind_named(kind)
     check_plan(stack, plan)
     plan = replace(plan, refit_head=False)
-    how = options or FitOptions()
     if isinstance(stack, FoundStack):
         return _compensate_found(stack, plan, (fit_batches, held_out_batches), kind, how)
     own = find_stages(stack.model)

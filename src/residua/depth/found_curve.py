@@ -70,10 +70,9 @@ def _until(t: int) -> Change:
 def _read(stack: FoundStack, x: Any) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield what the head reads, and the outputs, with the layers up to t alone, t = 0…T."""
     reads = HeadReads(stack)
-    for t in range(stack.depth):
+    for t in range(stack.depth + 1):
         with stack.change(_until(t)):
             yield reads.of(x)
-    yield reads.of(x)
 
 
 def _solve(stack: FoundStack, batches: Iterable[Any], fit: CurveFit) -> list[list[AffineHead]]:
@@ -81,15 +80,16 @@ def _solve(stack: FoundStack, batches: Iterable[Any], fit: CurveFit) -> list[lis
     linear, fits = HeadReads(stack).linear, list[LeastSquares]()
     for batch in batches:
         x, labels = split_batch(batch, stack.classes)
-        read = list(_read(stack, as_any_inputs(x, stack.weight)))
-        wanted = read[-1][0]
+        x = as_any_inputs(x, stack.weight)
+        wanted, _ = HeadReads(stack).of(x)
         if fit.target == "labels":
             classes = class_labels(labels, "a probe")
             wanted = nn.functional.one_hot(classes.to(wanted.device), stack.classes).to(wanted)
-        targets = [wanted if fit.target == "labels" else wanted - h for h, _ in read]
-        fits = fits or [LeastSquares(h, z) for (h, _), z in zip(read, targets, strict=True)]
-        for least, (h, out), z in zip(fits, read, targets, strict=True):
-            least.add(h, z, counted_rows(x, out))
+        for t, (h, out) in enumerate(_read(stack, x)):
+            z = wanted if fit.target == "labels" else wanted - h
+            if t == len(fits):
+                fits.append(LeastSquares(h, z))
+            fits[t].add(h, z, counted_rows(x, out))
     found = []
     for least in fits:
         normal = total(fit.merge(least.result()))

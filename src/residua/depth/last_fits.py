@@ -1,6 +1,6 @@
 """Fits of any model: the last linear map of every layer, by least squares."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -39,36 +39,28 @@ def fit_lasts(job: FoundJob) -> None:
     for i, (first, last) in enumerate(job.plan.spans(job.whole.stages), 1):
         moved = moved or first < last
         name = job.small.lasts[i - 1]
-        if moved and name is not None:
+        # What several layers put out by cannot be fitted for one of them.
+        if moved and name is not None and job.small.lasts.count(name) == 1:
             _fit_last(job, i, last, name)
 
 
 def _fit_last(job: FoundJob, i: int, last: int, name: str) -> None:
     linear = job.small.model.get_submodule(name)
     fit: LeastSquares | None = None
-    for x in some_inputs(job):
+    for x in job.inputs():
         target, _ = _up_to(job.whole, last, x, None)
         state, read = _up_to(job.small, i, x, linear)
         assert read is not None
         features, missing = rows(read), rows(target - state)
         fit = fit or LeastSquares(features, missing)
         fit.add(features, missing, counted_rows(x, target))
+        if fit.samples >= ROWS:
+            break
     assert fit is not None
     normal = job.total(fit.result())
     found = (normal if _has_bias(linear) else normal.through_origin()).solve([RIDGE])[0]
     if bool(found.weight.isfinite().all()):
         _add(linear, found)
-
-
-def some_inputs(job: FoundJob) -> Iterator[Any]:
-    """Yield inputs until there are enough rows."""
-    seen = 0
-    for x in job.inputs():
-        yield x
-        first = next(iter(x.values())) if isinstance(x, Mapping) else x
-        seen += first.shape[0] * (first.shape[1] if first.ndim == 2 else 1)
-        if seen >= ROWS:
-            return
 
 
 def counted_rows(x: Any, state: Tensor) -> Tensor | None:
@@ -94,7 +86,7 @@ def _up_to(
 
     handles = []
     if linear is not None:
-        handles.append(linear.register_forward_pre_hook(lambda _, args: read.append(args[0])))
+        handles.append(linear.register_forward_pre_hook(reading(read), with_kwargs=True))
     try:
         with stack.watch(visit, copy=False):
             stack.outputs(x)
@@ -104,6 +96,11 @@ def _up_to(
         for handle in handles:
             handle.remove()
     return found[0], read[-1] if read else None
+
+
+def reading(found: list[Tensor]) -> Callable[..., None]:
+    """Return the hook that keeps what a linear map is given."""
+    return lambda _, args, kwargs: found.append(args[0] if args else next(iter(kwargs.values())))
 
 
 def _has_bias(linear: nn.Module) -> bool:

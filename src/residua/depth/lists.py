@@ -20,7 +20,7 @@ _INDICES = ("layer_idx", "layer_id", "layer_index", "layer_number")
 
 
 @dataclass(frozen=True)
-class _Cut:
+class ListCut:
     """What stays of one list: its path, the list, and the places that stay, from 0."""
 
     path: str
@@ -29,6 +29,7 @@ class _Cut:
 
     @property
     def gone(self) -> set[int]:
+        """The places that do not stay."""
         return set(range(len(self.modules))) - set(self.stay)
 
 
@@ -58,25 +59,30 @@ def removed_blocks(model: nn.Module, plan: DepthPlan) -> list[nn.Module]:
     Raises:
         InputError: the plan is for another model, or its layers cannot be taken out of lists.
     """
-    return [list(cut.modules)[i] for cut in _cuts(model, plan) for i in sorted(cut.gone)]
+    return [list(cut.modules)[i] for cut in cuts_of(model, plan) for i in sorted(cut.gone)]
 
 
 def name_after(model: nn.Module, plan: DepthPlan, name: str) -> str:
     """Return the name that a layer that stays will have."""
     parent, _, place = name.rpartition(".")
-    for cut in _cuts(model, plan):
+    for cut in cuts_of(model, plan):
         if cut.path == parent:
-            return f"{parent}.{cut.stay.index(int(place))}"
+            return _joined(parent, cut.stay.index(int(place)))
     return name
 
 
-def name_before(model: nn.Module, plan: DepthPlan, name: str) -> str:
-    """Return the name that a parameter of the model once it is cut has now."""
-    for cut in _cuts(model, plan):
-        place, _, rest = name.removeprefix(f"{cut.path}.").partition(".")
-        if name.startswith(f"{cut.path}.") and place.isdigit() and int(place) < len(cut.stay):
-            return f"{cut.path}.{cut.stay[int(place)]}.{rest}"
+def name_before(cuts: Sequence[ListCut], name: str) -> str:
+    """Return the name that a parameter of a model once it is cut has now."""
+    for cut in cuts:
+        prefix = f"{cut.path}." if cut.path else ""
+        place, _, rest = name.removeprefix(prefix).partition(".")
+        if name.startswith(prefix) and place.isdigit() and int(place) < len(cut.stay):
+            return f"{_joined(cut.path, cut.stay[int(place)])}.{rest}"
     return name
+
+
+def _joined(path: str, place: int) -> str:
+    return f"{path}.{place}" if path else str(place)
 
 
 def shorten(model: nn.Module, plan: DepthPlan) -> Callable[[], None]:
@@ -92,7 +98,7 @@ def shorten(model: nn.Module, plan: DepthPlan) -> Callable[[], None]:
         InputError: the plan is for another model, a layer lies in no list or shares its module with one
             that stays, the others may need what it holds, or a configuration names no layer count.
     """
-    cuts = _cuts(model, plan)
+    cuts = cuts_of(model, plan)
     settings = [setting for cut in cuts for setting in _settings(model, cut)]
     undo: list[Callable[[], None]] = []
     for cut in cuts:
@@ -115,7 +121,12 @@ def _refill(modules: nn.ModuleList | nn.Sequential, children: list[nn.Module]) -
     modules.extend(children)
 
 
-def _cuts(model: nn.Module, plan: DepthPlan) -> list[_Cut]:
+def cuts_of(model: nn.Module, plan: DepthPlan) -> list[ListCut]:
+    """Return what stays of every list of which layers go.
+
+    Raises:
+        InputError: the plan is for another model, or its layers cannot be taken out of lists.
+    """
     known = dict(model.named_modules(remove_duplicate=False))
     missing = [name for name in plan.names if name.partition(", call ")[0] not in known]
     if missing:
@@ -140,19 +151,25 @@ def _cuts(model: nn.Module, plan: DepthPlan) -> list[_Cut]:
     return [_cut(known, parent, places) for parent, places in gone.items()]
 
 
-def _cut(known: dict[str, nn.Module], path: str, gone: set[int]) -> _Cut:
+def _cut(known: dict[str, nn.Module], path: str, gone: set[int]) -> ListCut:
     modules = known[path]
     assert isinstance(modules, nn.ModuleList | nn.Sequential)
+    if list(modules._modules) != [str(i) for i in range(len(modules))]:
+        raise InputError(
+            f"the {type(modules).__name__} {path or 'of the model'} calls its modules "
+            f"{', '.join(list(modules._modules)[:4])}, …, and only numbered ones can be taken out; put "
+            "the blocks in a list"
+        )
     stay = tuple(i for i in range(len(modules)) if i not in gone)
     others = {name for i in stay for name, _ in modules[i].named_parameters()}
     for i in sorted(gone):
         alone = [name for name, _ in modules[i].named_parameters() if name not in others]
         if stay and alone:
             raise InputError(
-                f"{path}.{i} holds {alone[0]}, which no layer that stays has and others may read; "
-                "let it stay, by plan.veto(…)"
+                f"{_joined(path, i)} holds {alone[0]}, which no layer that stays has and others may "
+                "read; let it stay, by plan.veto(…)"
             )
-    return _Cut(path, modules, stay)
+    return ListCut(path, modules, stay)
 
 
 def _renumber(block: nn.Module, old: int, new: int) -> list[Callable[[], None]]:
@@ -166,7 +183,7 @@ def _renumber(block: nn.Module, old: int, new: int) -> list[Callable[[], None]]:
     return undo
 
 
-def _settings(model: nn.Module, cut: _Cut) -> Iterator[_Setting]:
+def _settings(model: nn.Module, cut: ListCut) -> Iterator[_Setting]:
     """Yield what changes in the configurations of the modules around a list."""
     configs = {id(c): c for c in _configs(model, cut.path)}
     counted = False  # a list with an entry a layer alone would leave the count behind
@@ -205,7 +222,7 @@ def _names_of_counts(path: str) -> tuple[str, ...]:
     return (*(_DECODER if decoder else ()), *(_ENCODER if encoder else ()), *_COUNTS)
 
 
-def _count(config: Any, cut: _Cut, *, whole: bool) -> list[_Setting]:
+def _count(config: Any, cut: ListCut, *, whole: bool) -> list[_Setting]:
     """Return the new layer count, or depth of a stage."""
     stage = [int(part) for part in cut.path.split(".") if part.isdigit()]
     depths = getattr(config, "depths", None)
@@ -223,7 +240,7 @@ def _count(config: Any, cut: _Cut, *, whole: bool) -> list[_Setting]:
     return [_Setting(config, name, len(cut.stay)) for name in (names[:1] if both else names)]
 
 
-def _per_layer(config: Any, cut: _Cut) -> list[_Setting]:
+def _per_layer(config: Any, cut: ListCut) -> list[_Setting]:
     """Return the lists with an entry a layer, shortened."""
     found = []
     for name, value in config.to_dict().items():
@@ -235,24 +252,3 @@ def _per_layer(config: Any, cut: _Cut) -> list[_Setting]:
 
 def _chosen(values: Sequence[Any], stay: Sequence[int]) -> Any:
     return type(values)(values[i] for i in stay)  # type: ignore[call-arg]
-
-
-def renumber_caches(model: nn.Module) -> None:
-    """Number the attentions that are left without gaps, as the caches of transformers want it.
-
-    Raises:
-        InputError: there are several kinds of them, and the first of a kind is gone.
-    """
-    found = [m for m in model.modules() if isinstance(vars(m).get("layer_idx"), int)]
-    left = sorted({m.layer_idx for m in found})  # type: ignore[type-var]
-    types = list(getattr(getattr(model, "config", None), "layer_types", None) or [])
-    if left and len(set(types)) > 1:
-        missing = [types.index(kind) for kind in set(types) if types.index(kind) not in left]
-        if missing:
-            raise InputError(
-                f"the first {types[missing[0]]} of the {type(model).__name__} would go, and its cache "
-                "tells from that one how long a text is; let it stay, by plan.veto(…)"
-            )
-        return
-    for module in found:
-        setattr(module, "layer_idx", left.index(module.layer_idx))  # noqa: B010

@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.depth.fit_job import FoundJob
-from residua.depth.last_fits import counted_rows, some_inputs
+from residua.depth.last_fits import ROWS, counted_rows, reading
 from residua.depth.least_squares import AffineHead, LeastSquares
-from residua.depth.untying import untie
 from residua.errors import InputError
 from residua.stack import FoundStack
 from residua.streaming import labelled, sample_losses
+from residua.untying import untie
 
 
 @dataclass
@@ -34,7 +34,7 @@ class HeadReads:
     def of(self, x: Any) -> tuple[Float[Tensor, "row feature"], Tensor]:
         """Return what it reads, row by row, and the model's outputs."""
         read: list[Tensor] = []
-        handle = self.linear.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+        handle = self.linear.register_forward_pre_hook(reading(read), with_kwargs=True)
         try:
             outputs = self.stack.outputs(x)
         finally:
@@ -61,10 +61,12 @@ def fit_output(job: FoundJob, held_out: Iterable[Any]) -> float:
         )
     new, old = HeadReads(job.small), HeadReads(job.whole)
     fit: LeastSquares | None = None
-    for x in some_inputs(job):
+    for x in job.inputs():
         (h, outputs), (wanted, _) = new.of(x), old.of(x)
         fit = fit or LeastSquares(h, wanted - h)
         fit.add(h, wanted - h, counted_rows(x, outputs))
+        if fit.samples >= ROWS:
+            break
     assert fit is not None
     linear = new.linear
     normal = job.total(fit.result())

@@ -4,16 +4,15 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from residua.depth.compensation import Compensation
-from residua.depth.lists import name_after, name_before, removed_blocks, renumber_caches, shorten
+from residua.depth.lists import cuts_of, name_after, name_before, removed_blocks, shorten
 from residua.depth.plan import DepthPlan
-from residua.depth.untying import untie
 from residua.errors import InputError, StackError
 from residua.layers import ResidualStack, outputs_of
 from residua.nets import ResNet
@@ -22,6 +21,7 @@ from residua.skipped import skip_modules, skips_for
 from residua.stack import FoundStack, find_blocks, find_stages, is_own
 from residua.store import Network
 from residua.streaming import evaluating
+from residua.untying import untie
 
 Model = TypeVar("Model", bound=nn.Module)
 _REFIT = "the plan refits the head; pass the compensation fitted for this plan"
@@ -55,12 +55,16 @@ def apply(
         cut(smaller, plan, compensation=compensation)
         return smaller
     check_plan(model, plan)
+    if plan.refit_head and plan.removed and compensation is None:
+        raise InputError(_REFIT)
     smaller = _copied(model.model)
     if model.parts:
         leave_out(smaller, [model.parts[t - 1] for t in plan.removed])
     else:
         cut(smaller, replace(plan, refit_head=False))
     check_same(model, plan, smaller)
+    if not model.parts:
+        check_ordinary(model, smaller)
     if compensation is not None:
         _check_named(smaller, plan, compensation, lambda name: name)
         _fold_named(smaller, compensation, [])
@@ -167,7 +171,8 @@ def check_cut(model: nn.Module, plan: DepthPlan, compensation: Compensation | No
         if plan.refit_head and plan.removed and compensation is None:
             raise InputError(_REFIT)
         if compensation is not None:
-            _check_named(model, plan, compensation, lambda name: name_before(model, plan, name))
+            cuts = cuts_of(model, plan)
+            _check_named(model, plan, compensation, lambda name: name_before(cuts, name))
         return
     stack = find_stages(model)
     check_plan(stack, plan)
@@ -234,7 +239,8 @@ def _check_named(
             f"step sizes and heads that read the last residual are for residua's networks, not for a "
             f"{type(model).__name__}; pass a compensation fitted on this model"
         )
-    shapes = {name: tuple(v.shape) for name, v in model.state_dict().items()}
+    named = model.named_parameters(remove_duplicate=False)
+    shapes = {name: tuple(v.shape) for name, v in named}
     for name, value in compensation.weights.items():
         now = shapes.get(name_now(name))
         if now != tuple(value.shape):
@@ -310,18 +316,26 @@ def _fold_named(
         for name, value in compensation.weights.items():
             path, _, last = name.rpartition(".")
             module = model.get_submodule(path)
-            before = module.get_parameter(last)
-            tie = untie(model, module) if last == "weight" else None
+            shared = dict(module._parameters)
+            tie = untie(model, module)
             parameter = module.get_parameter(last)
             if tie is not None:
                 undo.append(tie)
-                for optimizer in optimizers:
-                    for group in optimizer.param_groups:
-                        if any(p is before for p in group["params"]):
-                            group["params"].append(parameter)
+                _join(optimizers, shared, module)
             parameter.copy_(value)
             fresh.add(parameter)
     return fresh, undo
+
+
+def _join(
+    optimizers: list[Optimizer], shared: dict[str, nn.Parameter | None], module: nn.Module
+) -> None:
+    """Let parameters of a module that are its own now join the groups of those that were shared."""
+    for name, old in shared.items():
+        new = module._parameters[name]
+        for group in (g for optimizer in optimizers for g in optimizer.param_groups):
+            if new is not old and any(p is old for p in group["params"]):
+                group["params"].append(new)
 
 
 def again(stack: FoundStack, plan: DepthPlan, smaller: nn.Module) -> FoundStack:
@@ -330,11 +344,12 @@ def again(stack: FoundStack, plan: DepthPlan, smaller: nn.Module) -> FoundStack:
     Raises:
         StackError: other layers are found than the plan keeps.
     """
-    names = None
-    if stack.named:
-        kept = [plan.names[t - 1] for t in plan.keep]
+    names, kept = None, [plan.names[t - 1] for t in plan.keep]
+    if stack.named and not stack.parts:
         names = [name_after(stack.model, plan, name) for name in kept]
     found = find_blocks(smaller, stack.sample, names=names, parts=bool(stack.parts))
+    if stack.parts:  # what is passed by adds zeros, which are no layer
+        found = found.only([name in kept for name in found.names])
     if found.depth != len(plan.keep):
         raise StackError(
             f"in the cut {type(smaller).__name__} {found.depth} layers are found, "
@@ -351,7 +366,6 @@ def leave_out(model: nn.Module, parts: Sequence[Part]) -> None:
         InputError: the model has no module of a part's name.
     """
     skip_modules(model, [skip for part in parts for skip in skips_for(part)])
-    renumber_caches(model)
 
 
 @torch.no_grad()
@@ -361,8 +375,11 @@ def check_same(stack: FoundStack, plan: DepthPlan, smaller: nn.Module) -> None:
     def gated(t: int, before: Tensor, after: Tensor) -> Tensor:
         return after if t in plan.keep else before
 
+    if not plan.removed or stack.weight.is_meta:
+        return
     gone = ", ".join(plan.names[t - 1] for t in plan.removed)
     with evaluating(stack.model), evaluating(smaller):
+        whole = stack.outputs(stack.sample).float()
         with stack.change(gated):
             expected = stack.outputs(stack.sample).float()
         try:
@@ -373,10 +390,51 @@ def check_same(stack: FoundStack, plan: DepthPlan, smaller: nn.Module) -> None:
                 f"({type(error).__name__}: {error}); let it stay, by plan.veto(…)"
             ) from error
     far = (found - expected).abs().max()
-    tolerance = 1e-3 if stack.weight.dtype in (torch.float32, torch.float64) else 0.1
-    if not far <= tolerance * expected.abs().max():
+    # What the layers that go make of the outputs is the measure, down to rounding.
+    wide = stack.weight.dtype in (torch.float32, torch.float64)
+    effect, size = (whole - expected).abs().max(), expected.abs().max()
+    if not far <= max(0.01 * effect, (1e-5 if wide else 0.05) * size):
         raise InputError(
             f"without {gone} the {type(smaller).__name__} is another than with identities in their "
             f"place (outputs differ by {far:.3g}), so layers that stay need more of them than the "
             "state; let them stay, by plan.veto(…)"
+        )
+
+
+@torch.no_grad()
+def check_ordinary(stack: FoundStack, smaller: nn.Module) -> None:
+    """Raise InputError where a model's configuration makes another model than the cut one.
+
+    A model of transformers is made anew from it, on the weights of the cut one, and run on the sample.
+    """
+    config = getattr(smaller, "config", None)
+    if not hasattr(smaller, "save_pretrained") or config is None or stack.weight.is_meta:
+        return
+    with torch.device("meta"):
+        fresh = type(smaller)(copy.deepcopy(config))
+    own = dict(smaller.state_dict())
+    shapes = {name: tuple(v.shape) for name, v in own.items()}
+    differs = [
+        name for name, v in fresh.state_dict().items() if shapes.pop(name, None) != tuple(v.shape)
+    ]
+    differs += shapes
+    if not differs:
+        fresh.load_state_dict(own, assign=True)
+        named = dict(smaller.named_buffers())
+        for name, buffer in list(fresh.named_buffers()):
+            if buffer.is_meta and name in named:
+                path, _, last = name.rpartition(".")
+                fresh.get_submodule(path)._buffers[last] = named[name]
+        tie: Any = fresh.tie_weights
+        tie()
+        with evaluating(smaller), evaluating(fresh):
+            told, found = (outputs_of(m, stack.sample).float() for m in (smaller, fresh))
+        wide = stack.weight.dtype in (torch.float32, torch.float64)
+        if (told - found).abs().max() > (1e-5 if wide else 0.05) * told.abs().max():
+            differs = ["its outputs"]
+    if differs:
+        raise InputError(
+            f"the configuration of a {type(smaller).__name__} cannot say that these layers are gone: "
+            f"the model made from it differs in {differs[0]}, since a layer's place decides what it "
+            "does; let others go, or parts of blocks: residua.find_blocks(model, x, parts=True)"
         )

@@ -16,6 +16,7 @@ from residua.errors import InputError, StackError
 from residua.inputs import as_any_inputs, inputs_of
 from residua.layers import ResidualStack, weight_of
 from residua.stack import find_blocks, find_stack, find_stages, is_own
+from residua.untying import shares, untie
 
 Undo = Callable[[], None]
 
@@ -72,6 +73,7 @@ class FoundLayers:
         self.model, self.averages, self.blocks = model, averages, blocks
         self.all: tuple[str, ...] | None = None
         self.keep: tuple[int, ...] = ()
+        self.untied: tuple[str, ...] = ()  # heads that shared their weights with an embedding
 
     @property
     def depth(self) -> int:
@@ -89,7 +91,10 @@ class FoundLayers:
     def stack(self, batch: Any) -> ResidualStack:
         """Return the layers, found with a batch."""
         x = as_any_inputs(inputs_of(batch), weight_of(self.model))
-        found = find_blocks(self.model, x, names=self.blocks)
+        listed = (
+            self.all is not None and self.blocks is not None and set(self.blocks) <= set(self.all)
+        )
+        found = find_blocks(self.model, x, names=self._names() if listed else self.blocks)
         if self.all is None:
             self.all, self.keep = found.names, tuple(range(1, found.depth + 1))
         if found.depth != len(self.keep):
@@ -101,7 +106,11 @@ class FoundLayers:
 
     def structure(self) -> dict[str, Any]:
         """Return names of all layers, and numbers of those that stay."""
-        return {"layers": list(self.all or ()), "keep": list(self.keep)}
+        return {
+            "layers": list(self.all or ()),
+            "keep": list(self.keep),
+            "untied": list(self.untied),
+        }
 
     def take(self, wanted: dict[str, Any]) -> Undo:
         """Cut model and averages down to the layers that were described.
@@ -112,20 +121,41 @@ class FoundLayers:
         layers, keep = tuple(wanted["layers"]), tuple(wanted["keep"])
         if not layers or (self.all == layers and self.keep == keep):
             return lambda: None
-        if self.all is None:
-            self.all, self.keep = layers, tuple(range(1, len(layers) + 1))
+        now, held = self.all, self.keep
+        if now is None:
+            now, held = layers, tuple(range(1, len(layers) + 1))
             known = dict(self.model.named_modules())
             if sum(name in known for name in layers) == len(keep) < len(layers):
-                self.keep = keep  # made from the checkpoint's own configuration
-                return lambda: None
-        if self.all != layers or not set(keep) <= set(self.keep):
+                self.all, self.keep = layers, keep  # made from the checkpoint's own configuration
+                return self._untie(wanted["untied"])
+        if now != layers or not set(keep) <= set(held):
             raise InputError(
                 f"the checkpoint has the layers {keep} of {len(layers)} ({layers[0]} … {layers[-1]}), "
-                f"and the model {self.keep} of {len(self.all)}; build the model as before training"
+                f"and the model {held} of {len(now)}; build the model as before training"
             )
-        places = tuple(self.keep.index(t) + 1 for t in keep)
-        plan = DepthPlan(self._names(), places, "resumed", (None,) * len(self.keep), "")
-        return self.cut(plan, None, self.averages, ())
+        places = tuple(held.index(t) + 1 for t in keep)
+        before = self.all, self.keep
+        self.all, self.keep = now, held
+        try:
+            plan = DepthPlan(self._names(), places, "resumed", (None,) * len(held), "")
+            undo = self.cut(plan, None, self.averages, ())
+        except InputError:
+            self.all, self.keep = before
+            raise
+        tie = self._untie(wanted["untied"])
+        return partial(_all_of, [tie, undo])
+
+    def _untie(self, paths: Sequence[str]) -> Undo:
+        """Give heads weights of their own, in the model and its averages, as in a checkpoint."""
+        undo = []
+        for path in (p for p in paths if p not in self.untied):
+            for module in (self.model, *self.averages):
+                named = dict(module.named_modules())
+                found = named.get(path, named.get(f"module.{path}"))
+                tie = untie(module, found) if found is not None else None
+                undo += [] if tie is None else [tie]
+        self.untied = tuple(paths)
+        return partial(_all_of, undo)
 
     def _names(self) -> tuple[str, ...]:
         """Return the names that the layers have now."""
@@ -148,16 +178,25 @@ class FoundLayers:
         inner = [_inner(average, plan) for average in averages]
         for average in inner:
             check_cut(average, plan, compensation)
+        tied = self._tied(compensation)
         undo = [cut(self.model, plan, compensation=compensation, optimizers=optimizers)]
         undo += [cut(average, plan, compensation=compensation) for average in inner]
-        before = self.keep
+        before = self.keep, self.untied
+        self.untied = (*self.untied, *tied)
         self.keep = tuple(self.keep[t - 1] for t in plan.keep)
 
         def put_back() -> None:
             _all_of(undo)
-            self.keep = before
+            self.keep, self.untied = before
 
         return put_back
+
+    def _tied(self, compensation: Compensation | None) -> list[str]:
+        """Return the modules that a compensation unties."""
+        names = () if compensation is None else compensation.weights
+        known = dict(self.model.named_modules())
+        paths = dict.fromkeys(name.rpartition(".")[0] for name in names)
+        return [p for p in paths if p in known and shares(self.model, known[p])]
 
 
 TrainedLayers = OwnLayers | FoundLayers
