@@ -4,7 +4,7 @@ DEMO = .venvs/demo
 DEV = .venvs/dev
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: demo test lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-e1 evidence-e3 evidence-e5 evidence-e6 evidence-e8 evidence bench picture clean
+.PHONY: demo test lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-transformers evidence-e1 evidence-e3 evidence-e5 evidence-e6 evidence-e8 evidence bench picture clean
 
 demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show them side by side
 	@test ! -e demo || (to=demo-$$(date +%Y%m%d-%H%M%S); mv demo $$to; echo "kept the earlier demo as $$to")
@@ -18,7 +18,7 @@ lint: $(DEV)/ready  ## ruff and mypy
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 
-EVIDENCE = circles digits mnist prune criteria cifar10 e1 e3 e5 e6 e8
+EVIDENCE = circles digits mnist prune criteria cifar10 transformers e1 e3 e5 e6 e8
 $(EVIDENCE:%=evidence-%): evidence-%: $(DEV)/ready  ## repeat a study, resumable
 	$(DEV)/bin/python -m residua.studies.$*
 

@@ -309,9 +309,14 @@ def test_cuts_that_are_refused_leave_the_model_whole():
     attributes = Attributes()
     with pytest.raises(rs.InputError, match="one has no number in a ModuleList or Sequential"):
         rs.cut(attributes, plan_without(attributes, batch("attributes"), 1))
-    fitted, llama_plan = rs.Compensation("steps", {}), plan_without(llama(), ids, 2)
-    with pytest.raises(rs.InputError, match="compensations are for networks of residua so far"):
+    fitted, llama_plan = rs.Compensation("steps", {}, (1.0, 2.0)), plan_without(llama(), ids, 2)
+    with pytest.raises(rs.InputError, match="step sizes and heads that read the last residual are"):
         rs.cut(llama(), llama_plan, compensation=fitted)
+    other = rs.Compensation("affine", {"lm_head.weight": torch.zeros(2, 2)})
+    with pytest.raises(
+        rs.InputError, match=r"of the shape \(2, 2\) where the cut model's has \(19"
+    ):
+        rs.cut(llama(), llama_plan, compensation=other)
 
 
 # Models written by hand ------------------------------------------------------------------------------

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from residua.checkpoints import refuse_foreign
-from residua.errors import InputError, StoppedError
+from residua.errors import InputError, StackError, StoppedError
 from residua.inputs import as_any_inputs, check_labels, split_batch
-from residua.layers import outputs_of, weight_of
+from residua.layers import ResidualStack, outputs_of, weight_of
 from residua.progress import StepBar
+from residua.stack import stack_of
 from residua.streaming import (
     Loss,
     cross_entropy,
@@ -41,6 +42,7 @@ class HealConfig:
         weight_decay: AdamW's, of the parameters with two dimensions or more.
         clip: largest gradient norm.
         teaching: the teacher's share of the loss, the labels' is the rest; without a teacher 0.
+        states: by how much the distance of the last state to the teacher's counts beside it.
         loss: (outputs, targets) → the loss of each sample, or token; default cross-entropy.
         precision: Lightning's, such as "32-true", "bf16-mixed".
         accelerator: Lightning's, such as "cpu", "gpu", "auto".
@@ -51,10 +53,11 @@ class HealConfig:
     """
 
     steps: int
-    lr: float = 3e-4
+    lr: float = 5e-4
     weight_decay: float = 0.01
     clip: float = 1.0
     teaching: float = 0.5
+    states: float = 3.0
     loss: Loss = cross_entropy
     precision: str = "32-true"
     accelerator: str = "auto"
@@ -69,6 +72,8 @@ class HealConfig:
             raise InputError(f"weight_decay must be 0 or more, not {self.weight_decay}")
         if not 0 <= self.teaching <= 1:
             raise InputError(f"teaching must be in [0, 1], not {self.teaching}")
+        if not 0 <= self.states < float("inf"):
+            raise InputError(f"states must be 0 or more, not {self.states}")
 
 
 def heal(
@@ -82,8 +87,11 @@ def heal(
 ) -> None:
     """Train a cut model, in place, for a few steps on labels and on the uncut model's outputs.
 
-    The loss of a batch is (1 − s)·E loss(outputs, labels) + s·E KL(teacher's probabilities ‖ its own),
-    over samples or tokens, s = `teaching`. The model is left in evaluation mode.
+    The loss of a batch is (1 − s)·E loss(outputs, labels) + s·E KL(teacher's probabilities ‖ its own)
+    + r·E(x_T − the teacher's)² / var(the teacher's), over samples or tokens, s = `teaching`, r =
+    `states`;
+    the last term where both have residual layers, and last states of one shape. The model is left in
+    evaluation mode.
 
     Args:
         model: any model; what :func:`residua.prune` or :func:`residua.apply` returned, say.
@@ -98,7 +106,8 @@ def heal(
         InputError: batches can be read only once, are empty or do not fit; training diverged.
         StoppedError: a signal ended the training early.
 
-    Source: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015.
+    Source: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015; Romero et al.,
+    FitNets, 2015 (states).
     """
     refuse_iterators(batches)
     if not any(p.requires_grad for p in model.parameters()):
@@ -186,6 +195,7 @@ class _Healing(L.LightningModule):
     def __init__(self, model: nn.Module, config: HealConfig, teacher: nn.Module | None):
         super().__init__()
         self.model, self.config = model, config
+        self.stacks: tuple[ResidualStack | None, ResidualStack | None] | None = None
         self.made_of = {"training": repr(config), "model": _checksum(model)}
         # A tuple, so that it is neither trained nor saved.
         self.teacher = () if teacher is None else (teacher,)
@@ -206,21 +216,33 @@ class _Healing(L.LightningModule):
         if labels is None:
             raise InputError("training batches must be (x, labels), or mappings with `labels`")
         x = as_any_inputs(x, weight_of(self.model))
-        outputs = outputs_of(self.model, x).float()
+        stacks = self._stacks(x)
+        outputs, state = _with_last_state(self.model, stacks[0], x)
         targets = check_labels(labels, outputs.shape[-1]).to(outputs.device)
         loss = sample_losses(self.config.loss, outputs, targets).mean()
         for teacher in self.teacher:
             with torch.no_grad():
-                told = outputs_of(teacher, x).float()
+                told, wanted = _with_last_state(teacher, stacks[1], x)
             share = self.config.teaching
             counted = targets >= 0 if targets.ndim == 2 and outputs.ndim == 3 else ...
             loss = (1 - share) * loss + share * _divergence(told[counted], outputs[counted])
+            if state is not None and wanted is not None and state.shape == wanted.shape:
+                loss = loss + self.config.states * (state - wanted).square().mean() / wanted.var()
         if not bool(loss.isfinite()):
             raise InputError(
                 f"training diverged: the loss is {float(loss)} after {self.global_step} steps; pass a "
                 f"lower lr (it is {self.config.lr:g})"
             )
         return loss
+
+    def _stacks(self, x: Any) -> tuple[ResidualStack | None, ResidualStack | None]:
+        """Return the residual layers of model and teacher, found with the first batch."""
+        if self.stacks is None and self.teacher and self.config.states:
+            try:
+                self.stacks = stack_of(self.model, x), stack_of(self.teacher[0], x)
+            except StackError:
+                self.stacks = None, None
+        return self.stacks or (None, None)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and its schedule."""
@@ -252,6 +274,23 @@ def _checksum(model: nn.Module) -> str:
         if v.numel()
     ]
     return f"{type(model).__name__} {zlib.crc32(repr(sums).encode()):08x}"
+
+
+def _with_last_state(
+    model: nn.Module, stack: ResidualStack | None, x: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Return outputs and, where the layers are known, the state after the last of them."""
+    if stack is None:
+        return outputs_of(model, x).float(), None
+    last: list[Tensor] = []
+
+    def visit(t: int, before: Tensor, after: Tensor) -> None:
+        if stack is not None and t == stack.depth:
+            last.append(after.float())
+
+    with stack.watch(visit, copy=False):
+        outputs = stack.outputs(x).float()
+    return outputs, last[0]
 
 
 def _divergence(told: Tensor, outputs: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class Part:
         idle: modules whose output serves this residual alone, besides the module itself.
         last: name of the linear map that puts out the residual, or None.
         items: how many items the module's output has; None where it is a tensor.
+        block: the name of the block it is in.
     """
 
     path: str
@@ -40,10 +41,15 @@ class Part:
     idle: tuple["Idle", ...]
     last: str | None
     items: int | None = None
+    block: str = ""
 
 
 def parts_of(block: Call, calls: Sequence[Call], unsure: dict[str, str]) -> list[Part]:
     """Return the residuals in a block; where they cannot be told apart, none, and why not."""
+    return [replace(part, block=block.path) for part in _parts(block, calls, unsure)]
+
+
+def _parts(block: Call, calls: Sequence[Call], unsure: dict[str, str]) -> list[Part]:
     assert block.block is not None
     assert block.output is not None
     inside = calls[block.number + 1 : block.end]
@@ -58,29 +64,32 @@ def parts_of(block: Call, calls: Sequence[Call], unsure: dict[str, str]) -> list
             if c.block is not None
         ]
     terms = terms_of(block.output[1], begin)
-    if terms is not None and len(terms) == 1:
-        return [
-            Part(
-                block.path, block.module, block.block.port, (), last_map(block, inside), block.items
-            )
-        ]
-    found: list[Part] = []
-    for term in terms or []:
-        by = _put_out_by(term, block.block.shape, inside)
-        takes = None if by is None else _takes(by, block.block.shape)
-        if by is None or by.output is None or takes is None:
-            unsure[block.path] = _seen(inside)
-            return []
-        port = Branch(block.module, block.block.port, by.output[0], takes)
-        last = linear_of(term, block.block.shape, inside)
-        found.append(Part(by.path, by.module, port, (), last, by.items))
+    found = [_part_of(term, block, inside) for term in terms or []]
+    named = {part.path for part in found if part is not None}
     # Of a block without terms all parts were taken out.
-    if len({part.path for part in found}) < len(found) or terms is None or block.block.after:
+    if terms is None or len(named) < len(found) or block.block.after:
+        if terms is not None and len(terms) == 1:  # the block itself is the one residual
+            last = last_map(block, inside)
+            return [Part(block.path, block.module, block.block.port, (), last, block.items)]
         unsure[block.path] = _seen(inside)
         return []
+    parts = [part for part in found if part is not None]
     order = {c.path: c.number for c in reversed(inside)}
-    found.sort(key=lambda part: order[part.path])
-    return [replace(part, idle=_idle(part, found, block, inside)) for part in found]
+    parts.sort(key=lambda part: order[part.path])
+    return [replace(part, idle=_idle(part, parts, block, inside)) for part in parts]
+
+
+def _part_of(term: Any, block: Call, inside: Sequence[Call]) -> Part | None:
+    """Return the part that puts out one thing added to the state; None where no one module does."""
+    assert block.block is not None
+    assert isinstance(block.block.port, Port)
+    shape = block.block.shape
+    by = _put_out_by(term, shape, inside)
+    takes = None if by is None else _takes(by, shape)
+    if by is None or by.output is None or takes is None:
+        return None
+    port = Branch(block.module, block.block.port, by.output[0], takes)
+    return Part(by.path, by.module, port, (), linear_of(term, shape, inside), by.items)
 
 
 def _takes(call: Call, shape: tuple[int, ...]) -> int | str | None:

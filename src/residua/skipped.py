@@ -1,6 +1,6 @@
 """What stands in the place of a part of a block that was taken out, and models with such on disk."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from residua.errors import InputError
 from residua.parts import Part
-from residua.ports import Branch, Port
+from residua.ports import Branch
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Skipped(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the state, or zeros like it, in the form of the part's output."""
         skip = self.skip
-        x: Tensor = Port(skip.takes).before(args, kwargs)
+        x: Tensor = args[skip.takes] if isinstance(skip.takes, int) else kwargs[skip.takes]
         x = torch.zeros_like(x) if skip.adds else x
         if skip.gives is None or not isinstance(skip.gives, int) or skip.items is None:
             return x
@@ -62,7 +62,7 @@ def skip_modules(model: nn.Module, skips: Iterable[Skip]) -> None:
     """Take modules out of a model, in place, and number the caches of those that stay.
 
     Raises:
-        InputError: the model has no module of a name; see :func:`renumber_caches` for caches.
+        InputError: the model has no module of a name; or its cache needs one that would go.
     """
     skips = list(skips)
     known = dict(model.named_modules())
@@ -72,31 +72,44 @@ def skip_modules(model: nn.Module, skips: Iterable[Skip]) -> None:
                 f"the {type(model).__name__} has no module {skip.path!r}, which is to be taken out; "
                 "pass a model with the blocks that the parts were found in"
             )
+    _check_caches(model, skips)
     for skip in skips:
         parent, _, name = skip.path.rpartition(".")
         setattr(model.get_submodule(parent), name, Skipped(skip))
-    renumber_caches(model)
+    _renumber_caches(model)
 
 
-def renumber_caches(model: nn.Module) -> None:
-    """Number the attentions that are left without gaps, as the caches of transformers want it.
+def _check_caches(model: nn.Module, skips: Sequence[Skip]) -> None:
+    """Raise InputError where a cache of transformers would not know how long a text is.
 
-    Raises:
-        InputError: there are several kinds of them, and the first of a kind is gone.
+    It asks its first layer or, of several kinds, the first of each; these must stay.
     """
-    found = [m for m in model.modules() if isinstance(vars(m).get("layer_idx"), int)]
-    left = sorted({m.layer_idx for m in found})  # type: ignore[type-var]
+    numbered = {path: m for path, m in model.named_modules() if _number(m) is not None}
+    gone = tuple(f"{skip.path}." for skip in skips)
+    left = {_number(m) for path, m in numbered.items() if not f"{path}.".startswith(gone)}
     types = list(getattr(getattr(model, "config", None), "layer_types", None) or [])
-    if left and len(set(types)) > 1:
-        missing = [types.index(kind) for kind in set(types) if types.index(kind) not in left]
-        if missing:
-            raise InputError(
-                f"the first {types[missing[0]]} of the {type(model).__name__} would go, and its cache "
-                "tells from that one how long a text is; let it stay, by plan.veto(…)"
-            )
-        return
-    for module in found:
-        setattr(module, "layer_idx", left.index(module.layer_idx))  # noqa: B010
+    missing = [kind for kind in dict.fromkeys(types) if types.index(kind) not in left]
+    if numbered and gone and (not left or (len(set(types)) > 1 and missing)):
+        first = f"first {missing[0]}" if left else "last attention"
+        raise InputError(
+            f"the {first} of the {type(model).__name__} would go, and its cache tells from that one how "
+            "long a text is; let it stay, by plan.veto(…)"
+        )
+
+
+def _renumber_caches(model: nn.Module) -> None:
+    """Number the attentions that are left without gaps, as a cache of one kind of layers wants it."""
+    found = [m for m in model.modules() if _number(m) is not None]
+    left = sorted({n for m in found if (n := _number(m)) is not None})
+    types = getattr(getattr(model, "config", None), "layer_types", None) or []
+    if len(set(types)) <= 1:
+        for module in found:
+            setattr(module, "layer_idx", left.index(_number(module) or 0))  # noqa: B010
+
+
+def _number(module: nn.Module) -> int | None:
+    found = vars(module).get("layer_idx")
+    return found if isinstance(found, int) else None
 
 
 def skips_for(part: Part) -> list[Skip]:

@@ -102,8 +102,8 @@ def find_stages(model: nn.Module) -> OwnStack:
         where = f": {', '.join(name or '(the model itself)' for name, _ in found)}" if found else ""
         raise StackError(
             f"{type(model).__name__} holds {len(found)} modules of the classes residua.ResNet, "
-            f"residua.MLP or residua.ConvResNet{where}; pass a model with exactly one. Of other models "
-            "residua.trace, accumulate and similarity show the layers"
+            f"residua.MLP or residua.ConvResNet{where}; pass a model with exactly one. Other "
+            "models are for trace, accumulate, similarity, depth_curve, prune and attribute_gradient"
         )
     path, net = found[0]
     prefix = f"{path}." if path else ""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from residua.depth.compensation import Compensation
@@ -167,6 +168,7 @@ def _forget(optimizer: Optimizer, parameter: nn.Parameter) -> None:
 def check_cut(model: nn.Module, plan: DepthPlan, compensation: Compensation | None) -> None:
     """Raise InputError unless plan and compensation are for this model."""
     if not is_own(model):
+        _refuse_sharded(model)
         removed_blocks(model, plan)
         if plan.refit_head and plan.removed and compensation is None:
             raise InputError(_REFIT)
@@ -180,6 +182,16 @@ def check_cut(model: nn.Module, plan: DepthPlan, compensation: Compensation | No
         raise InputError(_REFIT)
     if compensation is not None:
         _check_fit(stack.net, plan, compensation)
+
+
+def _refuse_sharded(model: nn.Module) -> None:
+    """Refuse a model whose parameters lie in parts on several processes."""
+    wrapped = any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules())
+    if wrapped or any(isinstance(p, DTensor) for p in model.parameters()):
+        raise InputError(
+            f"the parameters of the {type(model).__name__} are sharded (FSDP, DTensor), so no layer can "
+            "be taken out of it; cut the model before it is sharded, and shard the smaller one"
+        )
 
 
 def check_plan(stack: ResidualStack, plan: DepthPlan) -> None:
@@ -345,7 +357,9 @@ def again(stack: FoundStack, plan: DepthPlan, smaller: nn.Module) -> FoundStack:
         StackError: other layers are found than the plan keeps.
     """
     names, kept = None, [plan.names[t - 1] for t in plan.keep]
-    if stack.named and not stack.parts:
+    if stack.parts:
+        names = list(dict.fromkeys(part.block for part in stack.parts))
+    elif stack.named:
         names = [name_after(stack.model, plan, name) for name in kept]
     found = find_blocks(smaller, stack.sample, names=names, parts=bool(stack.parts))
     if stack.parts:  # what is passed by adds zeros, which are no layer

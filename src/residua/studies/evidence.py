@@ -23,6 +23,7 @@ from residua.studies.evidence_dynamics import (
     fixed_points_section,
 )
 from residua.studies.evidence_e8 import e8_section
+from residua.studies.evidence_transformers import transformers_section
 from residua.studies.evidence_transients import e5_section, e6_section, streaming_section
 from residua.studies.jobs import RESULTS, results
 from residua.studies.tables import (
@@ -151,6 +152,7 @@ if __name__ == "__main__":
         ("prune", prune_section),
         ("cifar10", cifar10_section),
         ("criteria", criteria_section),
+        ("transformers", transformers_section),
     ):
         if found := results(study):
             parts.append(write_depth(found))

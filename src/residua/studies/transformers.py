@@ -1,25 +1,48 @@
 """A ViT on MNIST and a GPT on text without a quarter of their blocks, in all ways, side by side.
 
-Both are transformers' own classes, made from configurations, with 8 blocks. The text is what Python says
-of itself (pydoc_data.topics), by characters. Training data fit, validation data decide, test data are
-looked at once, at the end.
+Both are transformers' own classes, made from configurations, with 8 blocks, of which 6 stay. The text is
+what Python says of itself (pydoc_data.topics), by characters. Training data fit, validation data decide,
+test data are looked at once, at the end.
+
+Which blocks go is decided between the criteria of CRITERIA by the validation loss of the compensated
+model. Healing takes a tenth of the training steps, and the uncut model is trained for as many more with
+the same schedule, on labels alone; the learning rate of either is the one of RATES with the lowest
+validation loss. Beside ours stands the least-squares patch of Shopkhoev et al., ReplaceMe, 2025: a
+square matrix on the output of the MLP before a gap, from the uncut model's activations.
 """
 
+import copy
 import pydoc_data.topics
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
 from residua.data import load_data, loader
+from residua.depth.compensation import Compensation
+from residua.depth.criteria import plan_depth
+from residua.depth.fit_job import FitOptions
+from residua.depth.fitting import compensate
+from residua.depth.plan import DepthPlan
+from residua.depth.pruning import evidence
+from residua.depth.surgery import again, apply
 from residua.healing import HealConfig, heal
+from residua.layers import rows
+from residua.provenance import machine, versions
 from residua.sources import Split
-from residua.streaming import Loss, cross_entropy, next_token
+from residua.stack import FoundStack, find_blocks
+from residua.streaming import Loss, cross_entropy, first, held_out_figures, next_token
+from residua.studies.jobs import WORK, Job, repeat
 
 WIDTH, PIECE = 128, 4096  # characters of a window, and of a piece of the text
+BLOCKS, KEEP = 8, 6
+CRITERIA = ("spans", "block-influence", "last")
+RATES = (1e-4, 5e-4)
 
 
 @dataclass(frozen=True)
@@ -34,6 +57,7 @@ class Task:
         lr: its highest learning rate.
         batch_size: samples a step.
         measured: the same, when nothing is trained.
+        fitted: samples on which fits and criteria are made.
     """
 
     build: Callable[[int], nn.Module]
@@ -43,6 +67,7 @@ class Task:
     lr: float
     batch_size: int
     measured: int = 250
+    fitted: int = 4096
 
     def training(self, seed: int, steps: int, lr: float) -> HealConfig:
         """Return how a model is trained."""
@@ -125,7 +150,9 @@ def digits(seed: int) -> tuple[Split, Split, Split]:
 
 TASKS = {
     "vit": Task(vit, digits, cross_entropy, steps=2000, lr=1e-3, batch_size=128),
-    "gpt": Task(gpt, windows, next_token, steps=1000, lr=2e-3, batch_size=32, measured=50),
+    "gpt": Task(
+        gpt, windows, next_token, steps=1000, lr=2e-3, batch_size=32, measured=50, fitted=512
+    ),
 }
 
 
@@ -141,3 +168,147 @@ def trained(task: Task, blocks: int, seed: int, folder: Path) -> nn.Module:
     heal(model, train, task.training(seed, task.steps, task.lr), folder=folder)
     save_model(model, str(path))
     return model
+
+
+def uncut(task: Task, seed: int, folder: Path) -> dict[str, Any]:
+    """Train the uncut model."""
+    return _summary(task, trained(task, BLOCKS, seed, folder), seed, {"steps": task.steps})
+
+
+def scratch(task: Task, seed: int, folder: Path) -> dict[str, Any]:
+    """Train a model as deep as the cut one from scratch, for as many steps as the uncut one."""
+    return _summary(task, trained(task, KEEP, seed, folder), seed, {"steps": task.steps})
+
+
+def cut(name: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Cut the uncut model of the seed: raw, patched, compensated, healed; train the uncut one on."""
+    task = TASKS[name]
+    model = trained(task, BLOCKS, seed, WORK / "transformers" / f"{name}-uncut-{seed}")
+    train, val, test = (loader(s, task.measured) for s in task.data(seed))
+    fit = first(train, task.fitted)
+    stack = find_blocks(model, fit[0][0])
+    plan, fitted, tried = _planned(task, stack, fit, val)
+    only = compensate(stack, plan, fit, val, kind="readers", options=FitOptions(loss=task.loss))
+    cuts = {
+        "raw": apply(plan, stack),
+        "patched": patched(stack, plan, fit),
+        "readers": apply(plan, stack, compensation=only),
+        "compensated": apply(plan, stack, compensation=fitted),
+    }
+    found = {key: _figures(task, small, test) for key, small in cuts.items()}
+    healed = _longer(task, cuts["compensated"], model, seed, val)
+    longer = _longer(task, model, None, seed, val)
+    return _summary(
+        task,
+        healed[0],
+        seed,
+        {
+            "reason": str(plan),
+            "keep": list(plan.keep),
+            "tried": tried,
+            "steps": task.steps // 10,
+            **found,
+            "uncut": _figures(task, model, test),
+            "healed": _figures(task, healed[0], test) | healed[1],
+            "longer": _figures(task, longer[0], test) | longer[1],
+        },
+    )
+
+
+def _planned(
+    task: Task, stack: FoundStack, fit: list[Any], val: Any
+) -> tuple[DepthPlan, Compensation, dict[str, Any]]:
+    """Return the criteria's plan whose compensated cut loses least on validation data."""
+    how, tried = FitOptions(loss=task.loss), []
+    for criterion in CRITERIA:
+        plan = plan_depth(evidence(stack, criterion, fit, val, task.loss), criterion, keep=KEEP)
+        fitted = compensate(stack, plan, fit, val, options=how)
+        small = apply(plan, stack, compensation=fitted)
+        tried.append((held_out_figures(small, val, task.loss).loss, plan, fitted))
+    best = min(tried, key=lambda t: t[0])
+    shown = {p.criterion: {"keep": list(p.keep), "val_loss": loss} for loss, p, _ in tried}
+    return best[1], best[2], shown
+
+
+def _longer(
+    task: Task, model: nn.Module, teacher: nn.Module | None, seed: int, val: Any
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a copy trained for a tenth of the steps, at the rate of the lowest validation loss."""
+    tried: dict[float, tuple[float, nn.Module]] = {}
+    batches = loader(task.data(seed)[0], task.batch_size, shuffle_seed=seed + 100)
+    for lr in RATES:
+        further = copy.deepcopy(model)
+        heal(further, batches, task.training(seed, task.steps // 10, lr), teacher=teacher)
+        tried[lr] = held_out_figures(further, val, task.loss).loss, further
+    lr = min(tried, key=lambda rate: tried[rate][0])
+    return tried[lr][1], {"lr": lr, "val_losses": {str(r): loss for r, (loss, _) in tried.items()}}
+
+
+@torch.no_grad()
+def patched(stack: FoundStack, plan: DepthPlan, fit: list[Any]) -> nn.Module:
+    """Return the cut model with ReplaceMe's patch: W of the MLP before a gap becomes W T.
+
+    T = argmin ‖M T + Y − L‖², M what the MLP puts out, Y + M the state after its block, L the state
+    after the gap, all of the uncut model.
+    """
+    weights: dict[str, torch.Tensor] = {}
+    small = again(stack, plan, apply(plan, stack))
+    for i, (t, (_, last)) in enumerate(zip(plan.keep, plan.spans(stack.stages), strict=True)):
+        name, new = stack.lasts[t - 1], small.lasts[i]
+        if last == t or name is None or new is None:
+            continue
+        linear, states = stack.model.get_submodule(name), dict[int, list[torch.Tensor]]()
+        out: list[torch.Tensor] = []
+
+        def visit(u: int, before: torch.Tensor, after: torch.Tensor, kept: Any = states) -> None:
+            kept.setdefault(u, []).append(rows(after).double())
+
+        handle = linear.register_forward_hook(
+            lambda _, args, z, to=out: to.append(rows(z).double())
+        )
+        for x, _ in fit:
+            with stack.watch(visit):
+                stack.outputs(x)
+        handle.remove()
+        M, X, L = torch.cat(out), torch.cat(states[t]), torch.cat(states[last])
+        T = torch.linalg.lstsq(M, L - (X - M)).solution.float()
+        own = dict(linear.named_parameters())
+        weights[f"{new}.weight"] = (
+            T.T @ own["weight"] if isinstance(linear, nn.Linear) else own["weight"] @ T
+        )
+        if "bias" in own:
+            weights[f"{new}.bias"] = own["bias"] @ T
+    return apply(plan, stack, compensation=Compensation("patch", weights))
+
+
+def _figures(task: Task, model: nn.Module, data: Any) -> dict[str, Any]:
+    found = held_out_figures(model, data, task.loss)
+    known = found.accuracy == found.accuracy
+    return {"loss": found.loss, "error": 100 * (1 - found.accuracy) if known else None}
+
+
+def _summary(task: Task, model: nn.Module, seed: int, more: dict[str, Any]) -> dict[str, Any]:
+    """Return what is stored of a model."""
+    test = loader(task.data(seed)[2], task.measured)
+    return {
+        "test": _figures(task, model, test),
+        "seed": seed,
+        "versions": versions(),
+        "machine": machine(),
+        "command": "make evidence-transformers",
+        **more,
+    }
+
+
+def _jobs(name: str) -> dict[str, Job]:
+    task = TASKS[name]
+    return {
+        f"{name}-uncut": partial(uncut, task),
+        f"{name}-cut": partial(cut, name),
+        f"{name}-scratch": partial(scratch, task),
+    }
+
+
+if __name__ == "__main__":
+    repeat("transformers", _jobs("vit"), range(3))
+    repeat("transformers", _jobs("gpt"), range(2))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,8 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from residua.errors import InputError
+from residua.inputs import as_any_inputs
+from residua.layers import ResidualStack, weight_of
 from residua.readout import check_logits
-from residua.stack import OwnStack, find_stack
+from residua.stack import OwnStack, find_stack, stack_of
 from residua.streaming import class_labels, evaluating, stream
 from residua.tracing import Trace, as_array, trace
 
@@ -26,7 +29,8 @@ class Attribution:
     Attributes:
         parts: "input", "layer 1"…"layer T", "bias"; "remainder" in place of the bias with the method
             "gradient".
-        contributions: (part, sample, class); their sum over parts is the logits.
+        contributions: (part, sample, class), of a language model (part, sample, position, class); their
+            sum over parts is the logits.
         logits: the model's output.
         method: "exact" where the head is linear; "frozen norm" where a norm before it is held at its
             scale for the true x_T, so that the sum is exact and each part's own effect on that scale is
@@ -34,8 +38,8 @@ class Attribution:
     """
 
     parts: tuple[str, ...]
-    contributions: Float[Tensor, "part sample classes"]
-    logits: Float[Tensor, "sample classes"]
+    contributions: Float[Tensor, "part sample *place classes"]
+    logits: Float[Tensor, "sample *place classes"]
     method: Method
 
     def margins(self, labels: Int[Tensor, "sample"]) -> Float[Tensor, "state sample"]:
@@ -46,6 +50,8 @@ class Attribution:
         Raises:
             InputError: labels do not fit the samples or classes.
         """
+        if self.logits.ndim != 2:
+            raise InputError("a margin needs the logits of samples, and these are of their tokens")
         classes = self.logits.shape[1]
         if classes < 2:
             raise InputError("a margin needs at least two classes, and the head has one output")
@@ -62,9 +68,9 @@ class Attribution:
         return true - so_far.scatter(2, where, -torch.inf).amax(2)
 
     def to_dataset(self, classes: Sequence[str] | None = None) -> xr.Dataset:
-        """Return labelled arrays with the dimensions part, sample and class."""
-        names = list(classes or map(str, range(self.logits.shape[1])))
-        dims = ("part", "sample", "class")
+        """Return labelled arrays with the dimensions part, sample (position) and class."""
+        names = list(classes or map(str, range(self.logits.shape[-1])))
+        dims = ("part", "sample", *(["position"] if self.logits.ndim == 3 else []), "class")
         return xr.Dataset(
             {
                 "contribution": (dims, as_array(self.contributions)),
@@ -110,25 +116,33 @@ def attribute(model: nn.Module, x: Float[Tensor, "sample ..."]) -> Attribution:
     return Attribution((*_layers(found.depth), "bias"), shares, found.logits, method)
 
 
-def attribute_gradient(model: nn.Module, x: Float[Tensor, "sample ..."]) -> Attribution:
-    """Return the first-order share of each layer in every logit, for any head: ∂logits/∂x_T · y_t.
+def attribute_gradient(model: nn.Module | ResidualStack, x: Any) -> Attribution:
+    """Return the first-order share of each layer in every logit, for any model: ∂logits/∂x_T · y_t.
 
     The gradient is taken at the true x_T. What it leaves over, logits − ∂logits/∂x_T · x_T, is the last
-    part, "remainder": of a linear head its bias.
+    part, "remainder": of a linear head its bias. Of other models than residua's the layers are those of
+    the last stage, a language model's logits have a place in the text, and each layer takes a pass.
 
     Args:
-        model: a model with a residual stack and any differentiable head.
-        x: inputs, on the model's device.
+        model: any model with residual layers, or what :func:`residua.find_blocks` returned of it.
+        x: inputs, or named ones.
 
     Raises:
-        StackError: no residual stack was found, or the head is not applied to the last state.
+        StackError: no residual layers were found, or the head is not applied to the last state.
         InputError: the batch is empty, or holds NaN or infinite values.
     """
-    readout = find_stack(model).readout
-    readout.check_alone()
-    head = readout.module
-    found = trace(model, x)
-    with evaluating(model), torch.no_grad():
+    module = model.model if isinstance(model, ResidualStack) else model
+    x = as_any_inputs(x, weight_of(module))
+    stack = stack_of(model, x)
+    head: Any
+    if isinstance(stack, OwnStack):
+        readout = find_stack(module).readout
+        readout.check_alone()
+        head, found = readout.module, trace(module, x)
+    else:
+        stack = stack.stage(stack.stages[-1])
+        head, found = partial(_from_last_state, stack, x), trace(stack, x)
+    with evaluating(module), torch.no_grad():
         last = found.states[-1]
         steps = torch.cat([found.states[:1], found.residuals])
         shares = [torch.func.jvp(head, (last,), (step,))[1] for step in steps]
@@ -136,6 +150,12 @@ def attribute_gradient(model: nn.Module, x: Float[Tensor, "sample ..."]) -> Attr
     remainder = (found.logits - total.sum(0))[None]
     parts = (*_layers(found.depth), "remainder")
     return Attribution(parts, torch.cat([total, remainder]), found.logits, "gradient")
+
+
+def _from_last_state(stack: ResidualStack, x: Any, last: Tensor) -> Tensor:
+    """Return what a model makes of another state after its last layer."""
+    with stack.change(lambda t, before, after: last if t == stack.depth else after):
+        return stack.outputs(x)
 
 
 @torch.no_grad()

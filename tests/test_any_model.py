@@ -1,0 +1,543 @@
+"""Losses of tokens, parts of blocks, fits, curves, pruning and training of any model."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import transformers as tf
+from torch import nn
+
+import residua as rs
+from residua.streaming import held_out_figures
+from test_blocks import FAMILIES, IDS, SMALL, TEXT, Block, Model, batch, llama, made, plan_without
+
+TOKENS = [{"input_ids": IDS, "labels": IDS}]
+
+
+def gpt(layers=4, **more):
+    torch.manual_seed(0)
+    config = tf.GPT2Config(n_embd=32, n_layer=layers, n_head=4, **TEXT, **more)
+    return tf.GPT2LMHeadModel(config).eval()
+
+
+def plan(stack, *gone):
+    keep = tuple(t for t in range(1, stack.depth + 1) if t not in gone)
+    return rs.DepthPlan(stack.names, keep, "by hand", (None,) * stack.depth, "")
+
+
+# Losses of tokens -----------------------------------------------------------------------------------
+
+
+def test_losses_of_tokens_are_those_on_paper():
+    z = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[0, 1, -100, 3, 4], [6, 5, 4, 3, -100]])
+    log_p = z.double() - z.double().exp().sum(-1, keepdim=True).log()
+    each = [-log_p[i, t, labels[i, t]] for i in range(2) for t in range(5) if labels[i, t] >= 0]
+    shifted = [
+        -log_p[i, t, labels[i, t + 1]] for i in range(2) for t in range(4) if labels[i, t + 1] >= 0
+    ]
+    assert rs.each_token(z, labels).tolist() == pytest.approx([float(v) for v in each], rel=1e-5)
+    assert rs.next_token(z, labels).tolist() == pytest.approx([float(v) for v in shifted], rel=1e-5)
+
+
+def test_the_oracle_without_a_layer_is_the_cut_model_and_the_hubs_own_loss():
+    model = llama().eval()
+    found = rs.oracle(model, TOKENS, loss=rs.next_token)
+    with torch.no_grad():
+        assert found.without() == pytest.approx(float(model(IDS, labels=IDS).loss), rel=1e-5)
+        small = rs.apply(plan_without(model, IDS, 2), model)
+        assert found.without(2) == pytest.approx(float(small(IDS, labels=IDS).loss), rel=1e-5)
+
+
+def test_labels_that_do_not_fit_are_refused():
+    model = llama()
+    with pytest.raises(
+        rs.InputError, match=r"labels are of tokens; where a loss can be passed, pass"
+    ):
+        rs.oracle(model, TOKENS).without()
+    with pytest.raises(rs.InputError, match=r"logits \(sample, token, class\) and labels"):
+        rs.next_token(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long))
+    with pytest.raises(rs.InputError, match="no label is 0 or more"):
+        rs.each_token(torch.zeros(1, 2, 3), torch.full((1, 2), -100))
+    with pytest.raises(rs.InputError, match="the batches of an oracle must be"):
+        rs.oracle(model, [{"input_ids": IDS}])
+    with pytest.raises(rs.InputError, match=r"labels must be 0…18, as the head has 19 classes"):
+        rs.oracle(model, [{"input_ids": IDS, "labels": IDS + 16}], loss=rs.next_token).without()
+
+
+# Parts of blocks ------------------------------------------------------------------------------------
+
+PARTS = {
+    "ViT": ("vit.layers.0.attention", "vit.layers.0.mlp"),
+    "GPT-2": ("transformer.h.0.attn", "transformer.h.0.mlp"),
+    "BERT": ("bert.encoder.layer.0.attention", "bert.encoder.layer.0.output"),
+    "Llama": ("model.layers.0.self_attn", "model.layers.0.mlp"),
+    "Gemma": (
+        "model.layers.0.post_attention_layernorm",
+        "model.layers.0.post_feedforward_layernorm",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_attention_and_mlp_are_layers_for_themselves(name):
+    model, x, _, _ = made(name)
+    stack = rs.find_blocks(model, x, parts=True)
+    assert stack.names[:2] == PARTS[name]
+    parts, blocks = rs.trace(stack, x), rs.trace(model, x)
+    torch.testing.assert_close(parts.states[::2], blocks.states, rtol=1e-5, atol=1e-5)
+    assert torch.equal(parts.logits, blocks.logits)
+    assert rs.similarity(stack, [x]).names == stack.names
+
+
+def test_three_parts_of_a_decoder_block():
+    model, x, _, _ = made("T5")
+    stack = rs.find_blocks(model, x, parts=True)
+    assert [stack.stages.count(s) for s in ("encoder.block", "decoder.block")] == [6, 9]
+    trace = rs.trace(stack, x, stage="decoder.block")
+    blocks = rs.trace(model, x, stage="decoder.block")
+    torch.testing.assert_close(trace.states[::3], blocks.states, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("gone", [(3,), (1,), (1, 2, 3)])
+@pytest.mark.parametrize("name", ["GPT-2", "Llama"])
+def test_parts_that_are_gone_are_identities_saved_and_generating(name, gone, tmp_path):
+    model, x, _, _ = made(name)
+    stack = rs.find_blocks(model, x, parts=True)
+    small = rs.apply(plan(stack, *gone), stack)
+    with torch.no_grad(), stack.change(lambda t, before, after: before if t in gone else after):
+        expected = stack.outputs(x)
+    with torch.no_grad():
+        torch.testing.assert_close(small(x).logits, expected, rtol=1e-5, atol=1e-5)
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
+    rs.save(small, tmp_path / "small.safetensors")
+    again = rs.load(tmp_path / "small.safetensors")
+    for cut in (small, again):
+        with torch.no_grad():
+            assert torch.equal(cut(x).logits, small(x).logits)
+            past = cut(x[:, :-1], use_cache=True).past_key_values
+            last = cut(x[:, -1:], cache=past).logits
+        assert past.get_seq_length() == x.shape[1]
+        torch.testing.assert_close(last[:, 0], expected[:, -1], rtol=1e-4, atol=1e-4)
+
+
+def test_parts_of_a_model_of_ones_own_are_loaded_into_a_new_one(tmp_path):
+    torch.manual_seed(0)
+    model, x = Model([Block() for _ in range(3)]).eval(), batch("plain")
+    stack = rs.find_blocks(model, x, parts=True)
+    small = rs.apply(plan(stack, 2), stack)
+    rs.save(small, tmp_path / "small.safetensors")
+    fresh = Model([Block() for _ in range(3)])
+    again = rs.load(tmp_path / "small.safetensors", fresh)
+    assert again is fresh
+    with torch.no_grad():
+        assert torch.equal(again(x), small(x))
+    with pytest.raises(
+        rs.InputError, match=r"which residua cannot make; pass one with all parts as"
+    ):
+        rs.load(tmp_path / "small.safetensors")
+    other = Model([Block(inner=5) for _ in range(3)])
+    before = copy.deepcopy(other.state_dict())
+    with pytest.raises(rs.InputError, match=r"'blocks\.0\.mlp\.0\.bias' has the shape \(12,\) in"):
+        rs.load(tmp_path / "small.safetensors", other)
+    assert all(torch.equal(v, before[n]) for n, v in other.state_dict().items())
+
+
+def test_what_other_layers_need_stays():
+    model, x, _, _ = made("T5")
+    stack = rs.find_blocks(model, x, parts=True)
+    with pytest.raises(rs.InputError, match=r"without encoder\.block\.1\.layer\.0 the T5ForCond"):
+        rs.apply(plan(stack, 3), stack)
+    gemma, ids, _, _ = made("Gemma")
+    stack = rs.find_blocks(gemma, ids, parts=True)
+    with pytest.raises(rs.InputError, match="the first sliding_attention of the Gemma2ForCausalLM"):
+        rs.apply(plan(stack, 1), stack)
+    gpt2 = rs.find_blocks(gpt(2), IDS, parts=True)
+    with pytest.raises(rs.InputError, match="the last attention of the GPT2LMHeadModel would go"):
+        rs.apply(plan(gpt2, 1, 3), gpt2)
+    albert, ids, _, _ = made("ALBERT")
+    with pytest.raises(
+        rs.StackError, match=r"albert_layers\.0 cannot be told apart: what is added"
+    ):
+        rs.find_blocks(albert, ids, parts=True)
+
+
+class Pairs(nn.Module):
+    """x = x + f(x), written where the blocks are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.lift, self.head = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.attend = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 6)) for _ in range(3)
+        )
+
+    def forward(self, x):
+        x = self.lift(x)
+        for f in self.attend:
+            x = x + f(x)
+        return self.head(x)
+
+
+def test_additions_outside_of_modules_are_found():
+    model, x = Pairs().eval(), batch("plain")
+    stack = rs.find_blocks(model, x)
+    assert stack.names == ("attend.0", "attend.1", "attend.2")
+    trace = rs.trace(model, x)
+    states = [model.lift(x)]
+    for f in model.attend:
+        states.append(states[-1] + f(states[-1]))
+    torch.testing.assert_close(trace.states, torch.stack(states).detach())
+    small = rs.apply(plan(stack, 2), stack)
+    expected = model.head(states[1] + model.attend[2](states[1]))
+    torch.testing.assert_close(small(x), expected)
+
+
+def test_a_multiplied_sum_is_no_residual():
+    class Scaled(Block):
+        def forward(self, x):
+            return torch.add(x, self.mlp(self.norm(x)), alpha=0.5)
+
+    with pytest.raises(rs.StackError, match="no residual blocks were found in Model"):
+        rs.find_blocks(Model([Scaled(), Scaled()]), batch("plain"))
+
+
+def test_32_layers_are_found_in_one_pass():
+    config = dict(SMALL, num_hidden_layers=32)
+    model = tf.LlamaForCausalLM(tf.LlamaConfig(num_key_value_heads=2, **config, **TEXT))
+    passes = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    assert rs.find_blocks(model, IDS).depth == 32
+    assert rs.find_blocks(model, IDS, parts=True).depth == 64
+    assert len(passes) == 2
+
+
+# Compensations --------------------------------------------------------------------------------------
+
+
+class Straight(nn.Module):
+    """A block that is linear in the state, so that what others do can be folded into it exactly."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return x + self.linear(x)
+
+
+@pytest.mark.parametrize("kind", ["readers", "affine", "readers+affine"])
+@pytest.mark.parametrize("gone", [(2,), (1,), (2, 3)])
+def test_linear_blocks_are_made_up_for_exactly(kind, gone):
+    torch.manual_seed(1)
+    model = Model([Straight() for _ in range(4)]).eval()
+    x = torch.randn(400, 4)
+    batches = [(x, torch.zeros(400, dtype=torch.long))]
+    stack = rs.find_blocks(model, x)
+    cut = plan(stack, *gone)
+    exact = rs.FitOptions(ridges=(1e-5,))
+    fitted = rs.compensate(stack, cut, batches, batches, kind=kind, options=exact)
+    small, raw = rs.apply(cut, stack, compensation=fitted), rs.apply(cut, stack)
+    with torch.no_grad():
+        far, near = (float((m(x) - model(x)).abs().max()) for m in (raw, small))
+    assert far > 0.1
+    assert near < 5e-3 * far  # a ridge is left
+
+
+def test_padding_does_not_count_in_fits():
+    model = llama().eval()
+    ids = torch.randint(3, 19, (60, 12), generator=torch.Generator().manual_seed(0))
+    cut = plan(rs.find_blocks(model, ids), 2)
+    mask = torch.ones_like(ids)
+    padded = {
+        "input_ids": torch.cat([ids, torch.full_like(ids, 2)], 1),
+        "attention_mask": torch.cat([mask, 0 * mask], 1),
+        "labels": torch.cat([ids, torch.full_like(ids, -100)], 1),
+    }
+    plain = {"input_ids": ids, "attention_mask": mask, "labels": ids}
+    how = rs.FitOptions(loss=rs.next_token)
+    one, two = (rs.compensate(model, cut, [b], [b], options=how) for b in (plain, padded))
+    assert one.kind == "readers+affine"
+    for name, value in one.weights.items():
+        torch.testing.assert_close(two.weights[name], value, rtol=1e-3, atol=1e-3)
+
+
+def test_a_tied_head_is_untied_and_comes_back(tmp_path):
+    model = gpt()
+    assert model.lm_head.weight is model.transformer.wte.weight
+    report = rs.prune(model, TOKENS, TOKENS, rs.PruneConfig(keep=3, loss=rs.next_token))
+    small = report[0]
+    assert small.lm_head.weight is not small.transformer.wte.weight
+    assert not small.config.tie_word_embeddings
+    assert torch.equal(small.transformer.wte.weight, model.transformer.wte.weight)
+    assert model.config.tie_word_embeddings
+    small.save_pretrained(tmp_path / "small")
+    again = tf.GPT2LMHeadModel.from_pretrained(tmp_path / "small").eval()
+    with torch.no_grad():
+        assert torch.equal(again(IDS).logits, small(IDS).logits)
+
+
+def test_what_cannot_be_compensated_is_said():
+    model, x, _, _ = made("Gemma")
+    cut = plan_without(model, x, 1)
+    for kind, said in (
+        ("readers", "no block of the Gemma2ForCausalLM ends in a linear map"),
+        ("affine", "the logits of the Gemma2ForCausalLM are not what one nn.Linear puts out"),
+        ("steps+weighted", "'steps.weighted' is for networks of residua; for a Gemma2ForCausalLM"),
+    ):
+        with pytest.raises(rs.InputError, match=said):
+            rs.compensate(model, cut, TOKENS, TOKENS, kind=kind)
+
+
+# Attribution ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ViT", "Llama", "T5"])
+def test_logits_are_divided_between_layers(name):
+    model, x, _, _ = made(name)
+    found = rs.attribute_gradient(model, x)
+    with torch.no_grad():
+        logits = rs.find_blocks(model, x).outputs(x)
+    torch.testing.assert_close(found.contributions.sum(0), logits, rtol=1e-4, atol=1e-5)
+    last = list(FAMILIES[name][2])[-1]
+    assert len(found.parts) == FAMILIES[name][2][last] + 2
+    assert found.to_dataset().contribution.dims[-1] == "class"
+
+
+def test_a_linear_heads_share_is_its_weights_times_the_residual():
+    torch.manual_seed(0)
+    model, x = Model([Block() for _ in range(3)]).eval(), batch("plain")
+    found, trace = rs.attribute_gradient(model, x), rs.trace(model, x)
+    torch.testing.assert_close(
+        found.contributions[1:4], trace.residuals @ model.head.weight.T.detach()
+    )
+    torch.testing.assert_close(
+        found.contributions[4], model.head.bias.detach().expand(5, 3), atol=1e-5, rtol=1e-5
+    )
+
+
+# Curves, criteria, pruning --------------------------------------------------------------------------
+
+
+def test_the_depth_curve_ends_at_the_model_and_its_heads_fit_the_cut():
+    model = gpt()
+    whole = held_out_figures(model, TOKENS, rs.next_token)
+    curve = rs.depth_curve(model, TOKENS, TOKENS, loss=rs.next_token)
+    assert curve.loss[-1] == pytest.approx(whole.loss, rel=1e-4)
+    assert len(curve.loss) == 5
+    stack = rs.find_blocks(model, IDS)
+    for keep in (1, 3):
+        cut = plan(stack, *range(keep + 1, 5))
+        small = rs.apply(cut, stack, compensation=curve.compensation(keep))
+        found = held_out_figures(small, TOKENS, rs.next_token)
+        assert found.loss == pytest.approx(curve.loss[keep], rel=1e-4)
+
+
+@pytest.mark.parametrize("criterion", ["spans", "block-influence", "magnitude", "greedy", "taylor"])
+def test_every_kind_of_criterion_prunes_a_language_model(criterion):
+    config = rs.PruneConfig(keep=2, criterion=criterion, loss=rs.next_token)
+    small, report = rs.prune(llama().eval(), TOKENS, TOKENS, config)
+    assert small.config.num_hidden_layers == len(small.model.layers) == report.after.layers == 2
+    assert report.before.accuracy != report.before.accuracy
+    assert report.compensation.kind == "readers+affine"
+
+
+def test_an_aim_is_reached_by_parts_of_blocks():
+    stack = rs.find_blocks(llama().eval(), IDS, parts=True)
+    config = rs.PruneConfig(max_loss_increase=0.2, loss=rs.next_token)
+    small, report = rs.prune(stack, TOKENS, TOKENS, config)
+    assert report.after.loss <= report.before.loss + 0.2
+    assert report.after.layers < 8
+    found = held_out_figures(small, TOKENS, rs.next_token)
+    assert found.loss == pytest.approx(report.after.loss, rel=1e-5)
+
+
+def test_a_configuration_that_decides_by_place_is_not_cut():
+    model = gpt(scale_attn_by_inverse_layer_idx=True)
+    with pytest.raises(rs.InputError, match="has scale_attn_by_inverse_layer_idx=True, by which"):
+        rs.apply(plan_without(model, IDS, 2), model)
+    config = tf.SwinConfig(
+        image_size=32, patch_size=2, embed_dim=8, depths=[4], num_heads=[2], window_size=4
+    )
+    torch.manual_seed(0)
+    swin = tf.SwinForImageClassification(config).eval()
+    stack = rs.find_blocks(swin, torch.randn(1, 3, 32, 32))
+    with pytest.raises(
+        rs.InputError, match="of a SwinForImageClassification cannot say that these"
+    ):
+        rs.apply(plan(stack, 2), stack)
+    assert rs.apply(plan(stack, 2, 3), stack).config.depths == [2]
+
+
+def test_inputs_that_a_model_cannot_run_on_are_named():
+    with pytest.raises(
+        rs.InputError, match=r"GPT2LMHeadModel does not run on its inputs \(0: torch\.f"
+    ):
+        rs.find_blocks(gpt(), torch.randn(2, 5))
+
+
+# Training -------------------------------------------------------------------------------------------
+
+
+def test_healing_lowers_the_loss_keeps_the_teacher_and_is_gone_on_with(tmp_path):
+    model = gpt(2)
+    teacher = gpt(4)
+    teacher.train()
+    before = copy.deepcopy(teacher.state_dict())
+    whole = copy.deepcopy(model)
+    config = rs.HealConfig(40, lr=3e-3, loss=rs.next_token, accelerator="cpu")
+    start = held_out_figures(model, TOKENS, rs.next_token).loss
+    rs.heal(model, TOKENS, config, teacher=teacher, folder=tmp_path)
+    assert held_out_figures(model, TOKENS, rs.next_token).loss < start - 0.1
+    assert all(torch.equal(v, before[n]) for n, v in teacher.state_dict().items())
+    assert teacher.training
+    assert not model.training
+    assert list(tmp_path.iterdir()) == []
+
+    def stop(*_):
+        calls.append(1)
+        if len(calls) == 30:
+            raise KeyboardInterrupt
+
+    calls = []
+    resumed = copy.deepcopy(whole)
+    handle = resumed.register_forward_hook(stop)
+    with pytest.raises(
+        rs.ResiduaError, match=r"stopped after 28 of 40 steps; the same call goes on"
+    ):
+        rs.heal(resumed, TOKENS, config, teacher=teacher, folder=tmp_path)
+    handle.remove()
+    with pytest.raises(rs.InputError, match="it is of another model"):
+        rs.heal(gpt(3), TOKENS, config, teacher=teacher, folder=tmp_path)
+    again = copy.deepcopy(whole)
+    rs.heal(again, TOKENS, config, teacher=teacher, folder=tmp_path)
+    for name, value in again.state_dict().items():
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-5, atol=1e-6)
+
+
+def test_healing_that_cannot_be_is_refused():
+    model = gpt(2)
+    with pytest.raises(rs.InputError, match="training batches must be"):
+        rs.heal(model, [IDS], rs.HealConfig(2, accelerator="cpu"))
+    with pytest.raises(rs.InputError, match="an iterator gives them once"):
+        rs.heal(model, iter(TOKENS), rs.HealConfig(2))
+    for bad in ({"steps": 0}, {"steps": 2, "lr": float("nan")}, {"steps": 2, "teaching": 2.0}):
+        with pytest.raises(rs.InputError, match="must be"):
+            rs.HealConfig(**bad)
+    model.requires_grad_(False)
+    with pytest.raises(
+        rs.InputError, match="no parameter of the GPT2LMHeadModel requires a gradient"
+    ):
+        rs.heal(model, TOKENS, rs.HealConfig(2))
+
+
+def trained(model, optimizer, steps=3):
+    model.train()
+    for _ in range(steps):
+        model(IDS, labels=IDS).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+
+
+@pytest.mark.parametrize("criterion", ["spans", "depth-curve"])
+def test_a_model_of_the_hub_is_cut_in_training_undone_and_resumed(criterion):
+    config = rs.AdaptiveConfig(
+        criterion, loss=rs.next_token, window=(0.0, 1.0), tolerance=0.0, negligible=5.0
+    )
+    model = gpt()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    control = rs.DepthController(model, [optimizer], config=config)
+    trained(model, optimizer)
+    uncut = copy.deepcopy(model.state_dict())
+    decision = control.step(1, 4, TOKENS, TOKENS)
+    assert decision.depth_after == control.depth == model.config.n_layer < 4
+    trained(model, optimizer)
+    saved, weights = control.state_dict(), copy.deepcopy(model.state_dict())
+
+    fresh = gpt()
+    second = rs.DepthController(fresh, config=config)
+    second.load_state_dict(saved)
+    fresh.load_state_dict(weights)
+    with torch.no_grad():
+        assert torch.equal(fresh(IDS).logits, model(IDS).logits)
+    again = torch.optim.AdamW(fresh.parameters(), lr=1e-3)
+    again.load_state_dict(optimizer.state_dict())
+    second.optimizers = [again]
+    for either, whole in ((control, model), (second, fresh)):
+        either.before["allowed"] = -1.0  # nothing is good enough, so the removal is undone
+        undone = either.step(2, 4, TOKENS, TOKENS)
+        assert undone.depth_after == either.depth == whole.config.n_layer == 4
+        assert whole.lm_head.weight is whole.transformer.wte.weight
+        assert all(torch.equal(v, uncut[n]) for n, v in whole.state_dict().items())
+        trained(whole, either.optimizers[0], steps=1)
+
+
+def trainer(folder, model, callback, **more):
+    args = tf.TrainingArguments(
+        str(folder), num_train_epochs=4, per_device_train_batch_size=32, eval_strategy="epoch",
+        save_strategy="epoch", learning_rate=3e-3, report_to=[], use_cpu=True,
+        logging_strategy="no", disable_tqdm=True, **more,
+    )  # fmt: skip
+    ids = torch.arange(64)[:, None] % 16 + 3
+    ids = (ids + torch.arange(8)) % 16 + 3
+    data = [{"input_ids": i, "labels": i} for i in ids]
+    return tf.Trainer(model, args, train_dataset=data, eval_dataset=data[:16], callbacks=[callback])
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
+def test_a_trainer_of_transformers_removes_layers_and_goes_on(tmp_path):
+    config = rs.AdaptiveConfig(loss=rs.next_token, window=(0.2, 0.5), tolerance=0.5)
+    torch.manual_seed(0)
+    model, callback = llama(), rs.AdaptiveDepthCallback(config)
+    start = copy.deepcopy(model)
+    trainer(tmp_path, model, callback).train()
+    assert callback.decisions[0].depth_after == len(model.model.layers) < 4
+    assert model.config.num_hidden_layers == len(model.model.layers)
+    checkpoint = tmp_path / "checkpoint-4"
+    resumed, second = copy.deepcopy(start), rs.AdaptiveDepthCallback(config)
+    second.restore(resumed, checkpoint)
+    trainer(tmp_path / "second", resumed, second).train(resume_from_checkpoint=str(checkpoint))
+    assert [d.depth_after for d in second.decisions] == [d.depth_after for d in callback.decisions]
+    for name, value in resumed.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+    with pytest.raises(rs.InputError, match=r"as one does whose layers were removed; call"):
+        trainer(tmp_path / "third", copy.deepcopy(start), rs.AdaptiveDepthCallback(config)).train(
+            resume_from_checkpoint=str(checkpoint)
+        )
+    with pytest.raises(rs.InputError, match="holds no residua_depth"):
+        rs.AdaptiveDepthCallback(config).restore(start, tmp_path)
+
+
+def test_a_trainer_that_does_not_evaluate_is_refused(tmp_path):
+    args = tf.TrainingArguments(str(tmp_path), report_to=[], use_cpu=True)
+    data = [{"input_ids": i, "labels": i} for i in IDS]
+    running = tf.Trainer(llama(), args, train_dataset=data, callbacks=[rs.AdaptiveDepthCallback()])
+    with pytest.raises(rs.InputError, match="pass eval_strategy='epoch' and an eval_dataset"):
+        running.train()
+
+
+def test_sharded_parameters_are_refused():
+    from torch.distributed.tensor import DTensor, distribute_tensor, init_device_mesh
+
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        model = Model([Block(), Block()]).eval()
+        stack = rs.find_blocks(model, batch("plain"))
+        mesh = init_device_mesh("cpu", (1,))
+        weight = distribute_tensor(model.head.weight.detach(), mesh)
+        assert isinstance(weight, DTensor)
+        model.head.weight = nn.Parameter(weight)
+        with pytest.raises(rs.InputError, match=r"are sharded \(FSDP, DTensor\), so no layer"):
+            rs.cut(model, plan(stack, 1))
+        assert len(model.blocks) == 2
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_figures_of_tokens_are_numbers():
+    stats = rs.accumulate(llama(), TOKENS)
+    assert np.isfinite(stats.magnitude_sum).all()
+    assert stats.samples == IDS.numel()
