@@ -203,6 +203,72 @@ def test_a_multiplied_sum_is_no_residual():
         rs.find_blocks(Model([Scaled(), Scaled()]), batch("plain"))
 
 
+def test_one_stack_run_twice_is_two_stages():
+    class Twins(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lift = nn.Linear(4, 6)
+            self.blocks, self.head = nn.Sequential(Block(), Block()), nn.Linear(12, 3)
+
+        def forward(self, x):
+            both = self.blocks(self.lift(x)), self.blocks(self.lift(-x))
+            return self.head(torch.cat(both, 1))
+
+    model, x = Twins().eval(), batch("plain")
+    stack = rs.find_blocks(model, x)
+    runs = list(dict.fromkeys(stack.stages))
+    assert len(runs) == 2
+    with pytest.raises(rs.StackError, match="has 2 stages whose states differ"):
+        rs.trace(model, x)
+    second = rs.trace(model, x, stage=runs[1])
+    torch.testing.assert_close(second.states[0], model.lift(-x).detach())
+
+
+def test_states_that_begin_with_zeros_are_seen():
+    class Zeros(Model):
+        def forward(self, x):
+            h = torch.zeros(len(x), 6)
+            for block in self.blocks:
+                h = block(h + 0, 1.0)
+            return self.head(h)
+
+    class Reads(Block):
+        def forward(self, x, scale):
+            return x + self.mlp(x + scale)
+
+    found = rs.find_blocks(Zeros([Reads(), Reads(), Reads()]), batch("plain"))
+    assert found.names == ("blocks.0", "blocks.1", "blocks.2")
+
+
+def test_outputs_that_are_no_tensors_are_refused():
+    class Says(Model):
+        def forward(self, x):
+            super().forward(x)
+            return "nothing"
+
+    with pytest.raises(rs.StackError, match="puts out str, in which there is no tensor; wrap it"):
+        rs.find_blocks(Says([Block(), Block()]), batch("plain"))
+
+
+def test_named_places_of_a_sequential_are_not_taken_for_numbers():
+    class Named(Model):
+        def __init__(self):
+            super().__init__([])
+            self.blocks = nn.Sequential()
+            for name in ("1", "2", "3"):
+                self.blocks.add_module(name, Block())
+
+        def forward(self, x):
+            return self.head(self.blocks(self.lift(x)))
+
+    model, x = Named().eval(), batch("plain")
+    with pytest.raises(
+        rs.InputError, match="the Sequential blocks calls its modules 1, 2, 3, …, and"
+    ):
+        rs.cut(model, plan(rs.find_blocks(model, x), 1))
+    assert list(model.blocks._modules) == ["1", "2", "3"]
+
+
 def test_32_layers_are_found_in_one_pass():
     config = dict(SMALL, num_hidden_layers=32)
     model = tf.LlamaForCausalLM(tf.LlamaConfig(num_key_value_heads=2, **config, **TEXT))
