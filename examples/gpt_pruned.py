@@ -62,7 +62,7 @@ small, report = rs.prune(model, batches(train[::24]), batches(val), aim)
 print(report.plan)
 print(f"raw cut, {small.config.n_layer} blocks: {loss(rs.apply(report.plan, model)):.4f}")
 print(f"compensated: {loss(small):.4f}")
-healing = rs.HealConfig(max(1, args.steps // 10), lr=1e-3, **how)
+healing = rs.HealConfig(max(1, args.steps // 10), lr=5e-4, **how)
 rs.heal(small, batches(train, 1), healing, teacher=model)
 print(f"healed: {loss(small):.4f}")
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import residua as rs
 
-BITS, UNITS, STEPS, BATCH = 2, 8, 25, 64
+BITS, UNITS, STEPS, BATCH = 2, 8, 20, 64
 torch.manual_seed(0)
 cell, readout = nn.GRUCell(BITS, UNITS), nn.Linear(UNITS, BITS)
 
@@ -28,7 +28,7 @@ def flip_flop():
 
 parameters = [*cell.parameters(), *readout.parameters()]
 optimizer = torch.optim.Adam(parameters, lr=1e-2)
-for _ in range(400):
+for _ in range(300):
     pulses, held = flip_flop()
     h, said = torch.zeros(BATCH, UNITS), []
     for now in pulses:

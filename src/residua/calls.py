@@ -50,8 +50,14 @@ class Call:
     @property
     def begin(self) -> Any:
         """The node of the state that goes in, of a block."""
+        return self.given[0]
+
+    @property
+    def given(self) -> tuple[Any, tuple[int, ...]]:
+        """The node and shape of the state that goes in, of a block."""
         assert self.block is not None
-        return self.inputs[self.block.port.takes][0]
+        port = self.block.port
+        return self.inputs[(port.enters if isinstance(port, Branch) else port).takes]
 
     @property
     def parent(self) -> str:

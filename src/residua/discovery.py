@@ -121,8 +121,7 @@ def _runs(calls: Sequence[Call]) -> list[list[Call]]:
 def _follows(last: Call, call: Call) -> bool:
     assert last.output is not None
     assert last.block is not None
-    assert call.block is not None
-    node, shape = call.inputs[call.block.port.takes]
+    node, shape = call.given
     return same(node) is same(last.output[1]) and shape == last.block.shape
 
 

@@ -19,6 +19,7 @@ from residua.streaming import Loss, cross_entropy, next_token
 
 BATCH = 100  # samples of a batch of images or vectors, a tenth of it for text
 _HELD_OUT = 10  # of a text every tenth window is held out
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,9 @@ def _text(path: Path, source: str) -> ModelData:
     try:
         from transformers import AutoTokenizer
 
+        folder = Path(source)  # transformers makes an empty tokenizer of a folder without one
+        if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZERS):
+            raise FileNotFoundError(", ".join(_TOKENIZERS))
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:
         raise InputError(

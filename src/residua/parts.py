@@ -85,10 +85,9 @@ def _part_of(term: Any, block: Call, inside: Sequence[Call]) -> Part | None:
     assert isinstance(block.block.port, Port)
     shape = block.block.shape
     by = _put_out_by(term, shape, inside)
-    takes = None if by is None else _takes(by, shape)
-    if by is None or by.output is None or takes is None:
+    if by is None or by.output is None:
         return None
-    port = Branch(block.module, block.block.port, by.output[0], takes)
+    port = Branch(block.module, block.block.port, by.output[0], _takes(by, shape))
     return Part(by.path, by.module, port, (), linear_of(term, shape, inside), by.items)
 
 

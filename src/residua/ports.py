@@ -50,15 +50,15 @@ class Branch:
         outer: the block around it.
         enters: where the state goes into that.
         gives: the item of the part's output that is added; None for the output itself.
-        takes: the argument of the part that has the state's shape.
+        takes: the argument of the part that has the state's shape; None where none has.
     """
 
     outer: nn.Module
     enters: Port
     gives: int | str | None = None
-    takes: int | str = 0
+    takes: int | str | None = 0
 
     @property
     def part(self) -> Port:
-        """The port of the part itself."""
-        return Port(self.takes, self.gives)
+        """The port at which the part puts out what is added."""
+        return Port(gives=self.gives)

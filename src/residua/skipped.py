@@ -18,14 +18,14 @@ class Skip:
 
     Attributes:
         path: its name in the model.
-        takes: the argument that has the state's shape.
+        takes: the argument that has the state's shape; None where none has, of what is added.
         gives: the item of the output that takes part in the sum; None for the output itself.
         items: how many items the output has; None where it is a tensor.
         adds: whether the output is added to the state, and so is zero; else it is what was taken.
     """
 
     path: str
-    takes: int | str = 0
+    takes: int | str | None = 0
     gives: int | str | None = None
     items: int | None = None
     adds: bool = False
@@ -41,8 +41,12 @@ class Skipped(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the state, or zeros like it, in the form of the part's output."""
         skip = self.skip
-        x: Tensor = args[skip.takes] if isinstance(skip.takes, int) else kwargs[skip.takes]
-        x = torch.zeros_like(x) if skip.adds else x
+        if skip.takes is None:
+            x: Tensor = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
+            x = x.new_zeros(())  # broadcasts over the state
+        else:
+            x = args[skip.takes] if isinstance(skip.takes, int) else kwargs[skip.takes]
+            x = torch.zeros_like(x) if skip.adds else x
         if skip.gives is None or not isinstance(skip.gives, int) or skip.items is None:
             return x
         return tuple(x if i == skip.gives else None for i in range(skip.items))
@@ -114,7 +118,6 @@ def _number(module: nn.Module) -> int | None:
 
 def skips_for(part: Part) -> list[Skip]:
     """Return what is to be passed by so that a part adds nothing: itself, and what serves it alone."""
-    port = part.port.part if isinstance(part.port, Branch) else part.port
     adds = isinstance(part.port, Branch)
-    own = Skip(part.path, port.takes, port.gives, part.items, adds)
+    own = Skip(part.path, part.port.takes, part.port.gives, part.items, adds)
     return [own, *(Skip(i.path, i.takes, i.gives, i.items) for i in part.idle)]
