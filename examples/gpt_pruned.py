@@ -18,14 +18,13 @@ parser = argparse.ArgumentParser(description="Train, cut, heal and save a small 
 parser.add_argument("folder", nargs="?", help="where the model is saved; default a temporary one")
 parser.add_argument("--steps", type=int, default=240, help="of training; healing takes a tenth")
 args = parser.parse_args()
-LENGTH = 64
 
 text = "\n".join(said for _, said in sorted(pydoc_data.topics.topics.items()))
 letters = sorted(set(text))
 number = {c: i for i, c in enumerate(letters)}
 ids = torch.tensor([number[c] for c in text])  # (character,)
-windows = ids[: len(ids) // LENGTH * LENGTH].view(-1, LENGTH)  # (window, 64)
-train, val = windows[:-512], windows[-512::4]
+windows = torch.stack(ids.split(64)[:-1])  # (window, 64)
+train, val = windows[:-512], windows[-512::8]
 
 
 def batches(x, shuffle_seed=None):
@@ -43,7 +42,7 @@ def loss(model):
 torch.manual_seed(0)
 config = GPT2Config(
     vocab_size=len(letters),
-    n_positions=LENGTH,
+    n_positions=64,
     n_embd=64,
     n_layer=8,
     n_head=4,
@@ -58,12 +57,11 @@ rs.heal(model, batches(train, 0), rs.HealConfig(args.steps, lr=6e-3, **how))  # 
 print(f"uncut, {model.config.n_layer} blocks: {loss(model):.4f} nats a character")
 
 aim = rs.PruneConfig(keep=6, loss=rs.next_token)
-small, report = rs.prune(model, batches(train[::24]), batches(val), aim)
+small, report = rs.prune(model, batches(train[::48]), batches(val), aim)
 print(report.plan)
 print(f"raw cut, {small.config.n_layer} blocks: {loss(rs.apply(report.plan, model)):.4f}")
 print(f"compensated: {loss(small):.4f}")
-healing = rs.HealConfig(max(1, args.steps // 10), lr=5e-4, **how)
-rs.heal(small, batches(train, 1), healing, teacher=model)
+rs.heal(small, batches(train, 1), rs.HealConfig(args.steps // 10, lr=5e-4, **how), teacher=model)
 print(f"healed: {loss(small):.4f}")
 
 with tempfile.TemporaryDirectory() as temporary:
@@ -73,7 +71,7 @@ with tempfile.TemporaryDirectory() as temporary:
 print(f"read back, {small.config.n_layer} blocks: {loss(small):.4f}")
 
 x = torch.tensor([[number[c] for c in "The "]])  # (1, 4)
-how = {"attention_mask": torch.ones_like(x), "max_length": LENGTH, "do_sample": True}
+how = {"attention_mask": torch.ones_like(x), "max_length": 64, "do_sample": True}
 told = []
 for cache in (True, False):
     torch.manual_seed(0)

@@ -43,7 +43,7 @@ print(f"mean squared error of the memory: {loss.item():.4f}")
 
 # The map from one state to the next while nothing is said; fixed points are searched in float64.
 cell, readout = cell.double(), readout.double()
-starts = torch.rand(256, UNITS, dtype=torch.float64) * 2 - 1  # (start, unit)
+starts = torch.rand(100, UNITS, dtype=torch.float64) * 2 - 1  # (start, unit)
 found = rs.find_fixed_points(lambda h: cell(torch.zeros(len(h), BITS).double(), h), starts)
 
 points = found.fixed

@@ -65,7 +65,7 @@ trainer = L.Trainer(max_epochs=10, accelerator="cpu", callbacks=[depth], logger=
 trainer.fit(model, train, val)
 
 for decision in depth.decisions:
-    print(f"epoch {decision.epoch}: {decision.reason}")
+    print(f"after epoch {decision.epoch}: {decision.reason}")
 print(f"layers after: {model.vit.config.num_hidden_layers}")  # the configuration follows
 found = trainer.validate(model, val, verbose=False)[0]
 print(f"validation accuracy: {found['accuracy']:.3f}")

@@ -91,10 +91,10 @@ def test_onnx_runtime_computes_the_same_as_a_cut_model(case, tmp_path):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-def test_a_compiled_cut_model_computes_the_same():
-    # Inductor gives the same too, but builds C++ for half a minute and more a model. One with parts
-    # taken out compiles as well, but not within the type checks that tests put around residua's code.
-    small, x, expected = cut("by hand")
+@pytest.mark.parametrize("case", ["by hand", "GPT-2"])
+def test_a_compiled_cut_model_computes_the_same(case):
+    # Inductor gives the same too, but builds C++ for half a minute and more a model.
+    small, x, expected = cut(case)
     torch.compiler.reset()
     compiled = torch.compile(small, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(logits(compiled(x)), expected, rtol=0, atol=1e-5)

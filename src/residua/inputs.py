@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from residua.errors import InputError
-from residua.stack import like
+from residua.layers import like
 
 # A tensor, or named inputs such as a tokenizer's.
 Inputs = Tensor | Mapping[str, Any]

@@ -277,6 +277,11 @@ def weight_of(model: nn.Module) -> Tensor:
     return next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
 
 
+def like(x: Tensor, weight: Tensor) -> Tensor:
+    """Return x on the weight's device and, where x is floating point, in its precision."""
+    return x.to(weight.device, weight.dtype if x.is_floating_point() else None)
+
+
 def _cloned(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from residua.convnet import ConvResNet
 from residua.discovery import discover
 from residua.errors import StackError
-from residua.layers import ResidualStack, logits_of
+from residua.inputs import as_any_inputs
+from residua.layers import ResidualStack, logits_of, weight_of
 from residua.nets import MLP, ResNet
 from residua.parts import Part
 from residua.ports import Port
@@ -161,8 +162,9 @@ def find_blocks(
     Raises:
         StackError: no residual blocks were found, the modules named keep no state, or the residuals
             inside a block cannot be told apart.
-        InputError: there is no module of a name.
+        InputError: there is no module of a name; the inputs are no tensors, or hold NaN.
     """
+    x = as_any_inputs(x, weight_of(model))
     more = x if isinstance(x, Mapping) else {}
     args = () if isinstance(x, Mapping) else (x[:1],)
     one = {k: v[:1] if isinstance(v, Tensor) and v.ndim else v for k, v in more.items()}
@@ -221,8 +223,3 @@ def _layers(net: Net) -> list[tuple[str, str, nn.Module]]:
     names = [f"blocks.0, call {t + 1}" if net.shared else f"blocks.{t}" for t in range(net.depth)]
     blocks = [net.blocks[0 if net.shared else t] for t in range(net.depth)]
     return [(name, "blocks", block) for name, block in zip(names, blocks, strict=True)]
-
-
-def like(x: Tensor, weight: Tensor) -> Tensor:
-    """Return x on the weight's device and, where x is floating point, in its precision."""
-    return x.to(weight.device, weight.dtype if x.is_floating_point() else None)

@@ -20,9 +20,10 @@ from residua.checkpoints import fingerprint, last_checkpoint, names_of, refuse_f
 from residua.choices import Optimizer
 from residua.data import DataSplits, loader
 from residua.errors import InputError, StoppedError
+from residua.layers import like
 from residua.progress import TrainingBar
 from residua.sources import Split
-from residua.stack import find_stages, like
+from residua.stack import find_stages
 from residua.train_config import TrainConfig
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from residua.analysis import LAYERS
 from residua.data import DataSplits, balanced
 from residua.dynamics.residual_map import first_pre_activation, residual_map
+from residua.layers import like
 from residua.nets import ResNet
 from residua.sources import Split
-from residua.stack import like
 from residua.tracing import trace
 from residua.transients.attribution import Attribution, divide
 from residua.transients.decisions import Decisions
