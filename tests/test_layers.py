@@ -40,7 +40,7 @@ WITHIN_DEPTH = [
     {"plan", "spans", "least_squares", "similarity", "oracle", "compensation"},
     {"curve_records", "scores", "fit_job"},
     {"conv_fits", "dense_fits", "lists", "last_fits"},
-    {"output_fit"},
+    {"output_fit", "cut_checks"},
     {"found_curve", "body_fits", "head_fit"},
     {"curve"},
     {"planners"},

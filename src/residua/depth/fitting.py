@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from residua.depth import last_fits
 from residua.depth.body_fits import BODIES, usual_body
 from residua.depth.compensation import Compensation, kind_named
+from residua.depth.cut_checks import again
 from residua.depth.fit_job import FitOptions, FoundJob, Job
 from residua.depth.head_fit import fit_head
 from residua.depth.output_fit import fit_output
 from residua.depth.plan import DepthPlan
-from residua.depth.surgery import again, apply, check_plan
+from residua.depth.surgery import apply, check_plan
 from residua.errors import InputError
 from residua.layers import ResidualStack
 from residua.nets import ResNet

@@ -26,11 +26,12 @@ from torch import nn
 from residua.data import load_data, loader
 from residua.depth.compensation import Compensation
 from residua.depth.criteria import plan_depth
+from residua.depth.cut_checks import again
 from residua.depth.fit_job import FitOptions
 from residua.depth.fitting import compensate
 from residua.depth.plan import DepthPlan
 from residua.depth.pruning import evidence
-from residua.depth.surgery import again, apply
+from residua.depth.surgery import apply
 from residua.healing import HealConfig, heal
 from residua.layers import rows
 from residua.provenance import machine, versions
