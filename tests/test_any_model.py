@@ -2,6 +2,7 @@
 
 import copy
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -538,6 +539,54 @@ def test_a_model_of_the_hub_is_cut_in_training_undone_and_resumed(criterion):
         assert whole.lm_head.weight is whole.transformer.wte.weight
         assert all(torch.equal(v, uncut[n]) for n, v in whole.state_dict().items())
         trained(whole, either.optimizers[0], steps=1)
+
+
+class Lit(L.LightningModule):
+    """A language model in Lightning, whose training fails where that is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.model, self.fails = llama(), False
+
+    def forward(self, ids):
+        return self.model(ids).logits
+
+    def training_step(self, batch, index):
+        assert not self.fails, "asked to fail"
+        return rs.next_token(self(batch[0]), batch[1]).mean()
+
+    def validation_step(self, batch, index):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=1e-3)
+
+
+def test_a_checkpoint_is_validated_after_a_cut_and_after_a_failure(tmp_path):
+    torch.manual_seed(0)
+    lit, data = Lit(), rs.loader(rs.Split(IDS, IDS), 3)
+    config = rs.AdaptiveConfig(loss=rs.next_token, window=(0.0, 0.6), tolerance=0.0, negligible=9.0)
+    callback = rs.AdaptiveDepth(config=config)
+    options = {
+        "accelerator": "cpu", "logger": False, "enable_progress_bar": False,
+        "enable_model_summary": False, "num_sanity_val_steps": 0, "callbacks": [callback],
+    }  # fmt: skip
+    trainer = L.Trainer(max_epochs=2, enable_checkpointing=False, **options)
+    trainer.fit(lit, data, data)
+    assert callback.decisions[0].depth_after == len(lit.model.model.layers) < 4
+    trainer.save_checkpoint(tmp_path / "cut.ckpt")
+    lit.fails = True
+    with pytest.raises(AssertionError, match="asked to fail"):
+        L.Trainer(max_epochs=2, enable_checkpointing=False, **options).fit(lit, data, data)
+    for _ in range(2):
+        again = L.Trainer(enable_checkpointing=False, **options)
+        again.validate(lit, data, ckpt_path=tmp_path / "cut.ckpt", weights_only=True)
+    fresh = Lit()
+    L.Trainer(enable_checkpointing=False, **options).validate(
+        fresh, data, ckpt_path=tmp_path / "cut.ckpt", weights_only=True
+    )
+    with torch.no_grad():
+        assert torch.equal(fresh.eval()(IDS), lit.eval()(IDS))
 
 
 def trainer(folder, model, callback, **more):

@@ -20,7 +20,7 @@ from residua.checkpoints import fingerprint, last_checkpoint, names_of, refuse_f
 from residua.choices import Optimizer
 from residua.data import DataSplits, loader
 from residua.errors import InputError, StoppedError
-from residua.layers import like
+from residua.layers import like, outputs_of
 from residua.progress import TrainingBar
 from residua.sources import Split
 from residua.stack import find_stages
@@ -218,7 +218,7 @@ def evaluate(net: nn.Module, split: Split, *, batch_size: int = 1000) -> float:
     net.eval()
     right = 0
     for x, y in loader(split, batch_size):
-        right += int((net(like(x, weight)).argmax(1).cpu() == y).sum())
+        right += int((outputs_of(net, like(x, weight)).argmax(1).cpu() == y).sum())
     net.train(was_training)
     return right / len(split)
 

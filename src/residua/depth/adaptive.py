@@ -84,11 +84,15 @@ class AdaptiveDepth(L.Callback):
                     "found; give it one that takes a batch's inputs and returns the logits"
                 )
             pl_module.forward = MethodType(_through_its_network, pl_module)  # type: ignore[method-assign]
-        if stage == "fit" or self.controller is None:
+        if (
+            stage == "fit" or self.controller is None or self.controller.model is not pl_module
+        ):  # another model's layers are not this one's
             self.controller = DepthController(pl_module, config=self.config)
         if stage == "fit":
             self._check(trainer)
-        self._load = pl_module.on_load_checkpoint
+        # After a call that failed Lightning does not tear down, and what was put on is still there.
+        load = pl_module.on_load_checkpoint
+        self._load = load = getattr(load, "put_on", load)
 
         def restore(checkpoint: dict[str, Any]) -> None:
             # Lightning loads the weights before it restores callbacks, and the weights of a cut
@@ -97,8 +101,9 @@ class AdaptiveDepth(L.Callback):
             if state is not None and self.controller is not None:
                 self.controller.averages = _averages(trainer)
                 self.controller.take_structure(state)
-            self._load(checkpoint)
+            load(checkpoint)
 
+        restore.put_on = load  # type: ignore[attr-defined]
         pl_module.on_load_checkpoint = restore  # type: ignore[method-assign]
 
     def _check(self, trainer: L.Trainer) -> None:

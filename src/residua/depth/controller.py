@@ -300,6 +300,8 @@ class DepthController:
     def take_structure(self, state: dict[str, Any]) -> None:
         """Give model and averages the layers of a checkpoint, where they have others."""
         wanted, before = state["structure"], state["before"]
+        if isinstance(self.layers, FoundLayers) and self.layers.structure() == wanted:
+            return
         if isinstance(self.layers, FoundLayers) and before is not None and self._put_back is None:
             self.layers.averages = self.averages
             self.layers.take(before["structure"])

@@ -194,6 +194,11 @@ def _check(step: Step, y: Tensor) -> None:
             f"the map fails on float64 starts of shape {tuple(y[:1].shape)} ({error}); a module becomes "
             "float64 by .double()"
         ) from error
+    if not isinstance(after, Tensor):
+        raise InputError(
+            f"the map gives {type(after).__name__}, not a tensor; put the states of an LSTM cell side "
+            "by side, (batch, 2 · unit)"
+        )
     if after.shape != y[:1].shape:
         raise InputError(
             f"the map takes {tuple(y[:1].shape)} to {tuple(after.shape)}; pass one that keeps the shape "
