@@ -585,8 +585,14 @@ def test_a_checkpoint_is_validated_after_a_cut_and_after_a_failure(tmp_path):
     L.Trainer(enable_checkpointing=False, **options).validate(
         fresh, data, ckpt_path=tmp_path / "cut.ckpt", weights_only=True
     )
+    outside, checkpoint = Lit(), torch.load(tmp_path / "cut.ckpt", weights_only=True)
+    rs.DepthController(outside, config=config).load_state_dict(
+        next(v for k, v in checkpoint["callbacks"].items() if k.startswith("AdaptiveDepth"))
+    )
+    outside.load_state_dict(checkpoint["state_dict"])
     with torch.no_grad():
-        assert torch.equal(fresh.eval()(IDS), lit.eval()(IDS))
+        for again in (fresh, outside):
+            assert torch.equal(again.eval()(IDS), lit.eval()(IDS))
 
 
 def trainer(folder, model, callback, **more):
