@@ -90,6 +90,13 @@ class ResidualStack:
             )
         if name is not None and name not in names:
             raise StackError(f"there is no stage {name!r}; the stages are {', '.join(names)}")
+        by_stage = list(zip(self.blocks, self.stages, strict=True))
+        own = {block for block, stage in by_stage if stage == name}
+        if name is not None and any(b in own for b, stage in by_stage if stage != name):
+            raise StackError(
+                f"the blocks of the stage {name!r} are run in another stage, too, so it cannot be "
+                "watched alone; residua.similarity shows all stages"
+            )
         return self if name is None else self.only([s == name for s in self.stages])
 
     def check_layer(self, t: int, first: int = 1) -> None:
