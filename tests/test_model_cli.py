@@ -200,3 +200,39 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
     assert done.returncode == 2
     assert "could not be loaded by transformers" in done.stderr
     assert not marker.exists()
+
+
+def test_a_stopped_healing_is_gone_on_with_by_the_same_command(tmp_path, monkeypatch):
+    from residua import model_runs
+    from residua.errors import StoppedError
+
+    arguments = ("prune", "residua_mine:model", "--data", "digits", "--keep", 3, "--heal", 3)
+    out, whole, heal = tmp_path / "out", [], model_runs.heal
+
+    def stopped(model, *rest, **options):
+        calls = []
+
+        def stop(*_):
+            calls.append(1)
+            if len(calls) == 30:
+                raise KeyboardInterrupt
+
+        handle = model.register_forward_hook(stop)
+        try:
+            heal(model, *rest, **options)
+        except StoppedError:
+            whole.append(1)
+            raise
+        finally:
+            handle.remove()
+
+    monkeypatch.setattr(model_runs, "heal", stopped)
+    done = residua(*arguments, "--out", out, "--quiet")
+    assert (done.returncode, whole) != (0, [])
+    assert "the same call goes on from" in " ".join(done.stderr.split())
+    assert [path.name for path in out.iterdir()] == ["healing.ckpt"]
+    monkeypatch.setattr(model_runs, "heal", heal)
+    done = residua(*arguments, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["healed"]["layers"] == 3
+    assert not (out / "healing.ckpt").exists()

@@ -27,7 +27,8 @@ Instead = Annotated[
 ]
 Heal = Annotated[int, typer.Option(help="Epochs of training after the cut.")]
 HealRate = Annotated[
-    float | None, typer.Option(help="Its highest learning rate; default: a tenth of the run's.")
+    float | None,
+    typer.Option(help="Its highest learning rate; default: a tenth of the run's, of a model 5e-4."),
 ]
 OtherData = Annotated[
     str | None,

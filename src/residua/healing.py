@@ -28,7 +28,7 @@ from residua.streaming import (
     sample_losses,
 )
 
-_FILE = "healing.ckpt"
+HEALING = "healing.ckpt"
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,9 @@ def heal(
     """Train a cut model, in place, for a few steps on labels and on the uncut model's outputs.
 
     The loss of a batch is (1 − s)·E loss(outputs, labels) + s·E KL(teacher's probabilities ‖ its own)
-    + r·E(x_T − the teacher's)² / var(the teacher's), over samples or tokens, s = `teaching`, r =
-    `states`;
-    the last term where both have residual layers, and last states of one shape. The model is left in
-    evaluation mode.
+    + r·E(x_T − the teacher's)² / var(the teacher's), over samples or tokens, s = `teaching`,
+    r = `states`; the last term where both have residual layers, and last states of one shape. The model
+    is left in evaluation mode.
 
     Args:
         model: any model; what :func:`residua.prune` or :func:`residua.apply` returned, say.
@@ -114,7 +113,7 @@ def heal(
         raise InputError(
             f"no parameter of the {type(model).__name__} requires a gradient, so nothing can be trained"
         )
-    last = folder / _FILE if folder is not None else None
+    last = folder / HEALING if folder is not None else None
     module = _Healing(model, config, teacher)
     begun = _begun(last, module.made_of) if last is not None and last.exists() else 0
     kept: list[Any] = []
@@ -122,7 +121,7 @@ def heal(
         kept.append(
             ModelCheckpoint(
                 folder,
-                filename=Path(_FILE).stem,
+                filename=Path(HEALING).stem,
                 every_n_train_steps=25,
                 enable_version_counter=False,
             )
@@ -143,10 +142,8 @@ def heal(
     endless = DataLoader(_Endless(batches, begun), batch_size=None)
     model.train()
     try:
-        with (
-            suppress(SystemExit),
-            evaluating(teacher or nn.Identity()),
-        ):  # Lightning's answer to Ctrl-C
+        # SystemExit is Lightning's answer to Ctrl-C.
+        with suppress(SystemExit), evaluating(teacher or nn.Identity()):
             trainer.fit(module, endless, ckpt_path=last if begun else None, weights_only=True)
     finally:
         model.eval()

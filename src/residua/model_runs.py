@@ -16,20 +16,19 @@ from residua.depth.pruning import (
     Measured,
     PruneConfig,
     PruneReport,
-    measure,
     prune,
 )
 from residua.depth.similarity import similarity
 from residua.errors import InputError
-from residua.folder import make_folder, write_json
-from residua.healing import HealConfig, heal
+from residua.folder import write_json
+from residua.healing import HEALING, HealConfig, heal
 from residua.inputs import as_any_inputs, inputs_of
 from residua.layers import weight_of
 from residua.model_source import ModelData
 from residua.provenance import machine, versions
 from residua.stack import FoundStack, find_blocks
 from residua.statistics import accumulate
-from residua.streaming import first
+from residua.streaming import first, held_out_figures
 from residua.untying import shares
 
 # What transformers keeps beside a model for its inputs.
@@ -117,18 +116,19 @@ def prune_model(
 
     Raises:
         InputError: the folder exists, the aim cannot be reached, or the data do not fit.
-        StoppedError: a signal ended the healing.
+        StoppedError: a signal ended the healing; the same command goes on with it.
     """
-    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+    left = folder.is_dir() and {path.name for path in folder.iterdir()} <= {HEALING}
+    if folder.exists() and not left:  # a healing that was stopped leaves its checkpoint alone
         raise InputError(f"{str(folder)!r} exists already and is not empty; pass a new folder")
     small: nn.Module
     small, report = prune(stack, data.fit, data.held_out, config, advance)
     healed = None
-    make_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     if healing is not None:
         heal(small, data.fit, healing, teacher=stack.model, folder=folder, progress=progress)
         small.cpu()
-        figures = measure(small, data.held_out, config.loss)
+        figures = held_out_figures(small, data.held_out, config.loss)
         healed = Measured(len(report.plan.keep), figures.loss, figures.accuracy, 0.0)
     files = _written(small, stack, source, folder)
     (folder / "plan.json").write_text(report.plan.to_json() + "\n", encoding="utf-8")

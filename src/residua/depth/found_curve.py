@@ -113,7 +113,7 @@ class _Losses:
         self.loss, self.square, self.right = (
             torch.zeros(shape, dtype=torch.float64) for _ in range(3)
         )
-        self.samples, self.names = 0, stack.names
+        self.samples = 0
         for x, labels in labelled(stack.model, batches, "held-out batches"):
             for t, (h, out) in enumerate(_read(stack, x)):
                 for i, head in enumerate(heads[t]):
