@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
     {"errors", "choices", "provenance", "distributed", "ports", "graph", "untying"},
+    {"passes", "losses"},
     {"nets", "convnet", "data", "sources", "layers", "calls"},
     {"parts"},
     {"readout", "discovery", "skipped"},
@@ -40,7 +41,7 @@ WITHIN_DEPTH = [
     {"plan", "spans", "least_squares", "similarity", "oracle", "compensation"},
     {"curve_records", "scores", "fit_job"},
     {"conv_fits", "dense_fits", "lists", "last_fits"},
-    {"output_fit", "cut_checks"},
+    {"output_fit", "cut_checks", "folding"},
     {"found_curve", "body_fits", "head_fit"},
     {"curve"},
     {"planners"},

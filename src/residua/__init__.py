@@ -63,12 +63,12 @@ if TYPE_CHECKING:
     from residua.errors import InputError, MissingExtraError, ResiduaError, StackError
     from residua.healing import HealConfig, heal
     from residua.layers import ResidualStack
+    from residua.losses import each_token, next_token
     from residua.nets import MLP, ResNet
     from residua.sources import Split
     from residua.stack import FoundStack, find_blocks, find_stack, find_stages
     from residua.statistics import Moments, Statistics, accumulate
     from residua.store import NetConfig, build, load, save
-    from residua.streaming import each_token, next_token
     from residua.tracing import Trace, trace
     from residua.train_config import TrainConfig
     from residua.training import evaluate, fit
@@ -162,7 +162,7 @@ _HOME = {
     "healing": ("HealConfig", "heal"),
     "layers": ("ResidualStack",),
     "stack": ("FoundStack", "find_blocks", "find_stack", "find_stages"),
-    "streaming": ("each_token", "next_token"),
+    "losses": ("each_token", "next_token"),
     "statistics": ("Moments", "Statistics", "accumulate"),
     "store": ("NetConfig", "build", "load", "save"),
     "tracing": ("Trace", "trace"),

@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from residua.cli_models import prune_any
 from residua.cli_options import DataDir, Json, Parts, Quiet, Threads, command, refuse_parts, set_up
 from residua.terminal import out, print_tables
+
+if TYPE_CHECKING:
+    from residua.depth.pruning import PruneConfig
+    from residua.pruned import Healing
 
 Keep = Annotated[int | None, typer.Option(help="Layers that stay.")]
 LossIncrease = Annotated[
@@ -68,12 +72,9 @@ def prune(
     [dim]Example: residua prune runs/digits --keep 3 --out runs/digits-3[/dim]
     [dim]Example: residua prune my-gpt2 --data corpus.txt --keep 9 --out my-gpt2-9[/dim]
     """
-    from residua import pruned, runs
+    from residua import pruned
     from residua.depth.pruning import PruneConfig
     from residua.model_source import names_a_model
-    from residua.progress import share_bar
-    from residua.report.page import write_page
-    from residua.report.prune_tables import layer_table, measured_table
 
     set_up(threads)
     config = PruneConfig(keep, max_loss_increase, max_drop_points, speedup, criterion, compensation)
@@ -84,8 +85,26 @@ def prune(
         prune_any(run, (data, where), config, out_dir, (heal, heal_lr), shown_how)
         return
     refuse_parts(parts, run)
-    found = runs.read(Path(run))
-    held = runs.data_of(found, data, where)
+    _prune_run(Path(run), out_dir, config, (data, where), healing, (as_json, quiet))
+
+
+def _prune_run(
+    run: Path,
+    out_dir: Path,
+    config: "PruneConfig",
+    data: tuple[str | None, str | None],
+    healing: "Healing",
+    shown: tuple[bool, bool],
+) -> None:
+    """Cut a run's network, print it and write it with a page; shown: as JSON, without progress."""
+    from residua import pruned, runs
+    from residua.progress import share_bar
+    from residua.report.page import write_page
+    from residua.report.prune_tables import layer_table, measured_table
+
+    as_json, quiet = shown
+    found = runs.read(run)
+    held = runs.data_of(found, *data)
     with share_bar("plans, compensations, measurements", disable=quiet or as_json) as advance:
         done = pruned.prune_run(
             found,
@@ -100,8 +119,8 @@ def prune(
     new = done.run
     name = out_dir.name
     tables = [layer_table(done.report.plan, done.stages), measured_table(new.summary)]
-    shown = {name: (new.summary, new.analysis)}
-    write_page(out_dir / "report.html", f"residua: {name}", shown, tables=tables)
+    runs_shown = {name: (new.summary, new.analysis)}
+    write_page(out_dir / "report.html", f"residua: {name}", runs_shown, tables=tables)
     if as_json:
         print(json.dumps(new.summary))
         return

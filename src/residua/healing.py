@@ -18,15 +18,10 @@ from residua.checkpoints import refuse_foreign
 from residua.errors import InputError, StackError, StoppedError
 from residua.inputs import as_any_inputs, check_labels, split_batch
 from residua.layers import ResidualStack, outputs_of, weight_of
+from residua.losses import Loss, cross_entropy, sample_losses
 from residua.progress import StepBar
 from residua.stack import stack_of
-from residua.streaming import (
-    Loss,
-    cross_entropy,
-    evaluating,
-    refuse_iterators,
-    sample_losses,
-)
+from residua.streaming import evaluating, refuse_iterators
 
 HEALING = "healing.ckpt"
 

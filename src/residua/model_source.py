@@ -14,8 +14,8 @@ from torch import nn
 
 from residua.data import load_data, loader
 from residua.errors import InputError, MissingExtraError
+from residua.losses import Loss, cross_entropy, next_token
 from residua.sources import Split
-from residua.streaming import Loss, cross_entropy, next_token
 
 BATCH = 100  # samples of a batch of images or vectors, a tenth of it for text
 _HELD_OUT = 10  # of a text every tenth window is held out

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from residua.depth.criteria import criterion_named
 from residua.depth.planners import check_threshold
 from residua.errors import InputError
-from residua.streaming import Loss, cross_entropy
+from residua.losses import Loss, cross_entropy
 
 # Shares of the training between which a rule is asked. The paper asks after every epoch. A depth curve
 # means nothing before the network has learnt; longer steps change nothing when they are taken early, and

@@ -20,15 +20,9 @@ from residua.depth.least_squares import RIDGES, AffineHead, LeastSquares, Normal
 from residua.distributed import Merge, total
 from residua.errors import InputError
 from residua.layers import ResidualStack
+from residua.losses import Loss, class_labels, cross_entropy, sample_losses
 from residua.stack import FoundStack, OwnStack, find_stack
-from residua.streaming import (
-    Loss,
-    class_labels,
-    cross_entropy,
-    find_layers,
-    sample_losses,
-    stream,
-)
+from residua.streaming import find_layers, stream
 
 
 class NormalEquations:

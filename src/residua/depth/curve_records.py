@@ -11,7 +11,7 @@ from residua.depth.compensation import Compensation
 from residua.depth.least_squares import AffineHead
 from residua.distributed import Merge, alone
 from residua.errors import InputError
-from residua.streaming import Loss, class_labels
+from residua.losses import Loss, class_labels
 
 Target = Literal["logits", "labels"]
 Of = Literal["states", "residuals"]

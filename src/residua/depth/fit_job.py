@@ -12,8 +12,9 @@ from residua.distributed import Merge, alone, total
 from residua.errors import InputError
 from residua.inputs import as_any_inputs, samples_in, some_samples, split_batch
 from residua.layers import ResidualStack
+from residua.losses import Loss, cross_entropy
 from residua.stack import FoundStack, OwnStack
-from residua.streaming import NO_BATCH, Loss, cross_entropy, refusing_too_large
+from residua.streaming import NO_BATCH, refusing_too_large
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,10 @@ from residua.depth.plan import DepthPlan
 from residua.depth.surgery import apply, check_plan
 from residua.errors import InputError
 from residua.layers import ResidualStack
+from residua.losses import Loss, cross_entropy
 from residua.nets import ResNet
 from residua.stack import FoundStack, find_stages
-from residua.streaming import (
-    Loss,
-    cross_entropy,
-    evaluating,
-    find_layers,
-    refuse_iterators,
-)
+from residua.streaming import evaluating, find_layers, refuse_iterators
 
 USUAL_OF_FOUND = ("readers+affine", "readers", "affine")
 

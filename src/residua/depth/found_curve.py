@@ -15,8 +15,9 @@ from residua.distributed import total
 from residua.errors import InputError
 from residua.inputs import as_any_inputs, check_labels, split_batch
 from residua.layers import Change
+from residua.losses import class_labels, sample_losses
 from residua.stack import FoundStack
-from residua.streaming import class_labels, evaluating, labelled, refuse_iterators, sample_losses
+from residua.streaming import evaluating, labelled, refuse_iterators
 
 
 @torch.no_grad()

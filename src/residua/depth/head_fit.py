@@ -13,9 +13,9 @@ from residua.depth.fit_job import Job, read
 from residua.depth.least_squares import AffineHead, LeastSquares
 from residua.errors import InputError
 from residua.inputs import as_inputs, unpack
+from residua.losses import sample_losses
 from residua.nets import ResNet
 from residua.stack import OwnStack
-from residua.streaming import sample_losses
 
 
 @dataclass

@@ -11,15 +11,8 @@ from torch import Tensor, nn
 from residua.errors import InputError
 from residua.inputs import check_labels
 from residua.layers import ResidualStack
-from residua.streaming import (
-    NO_BATCH,
-    Loss,
-    cross_entropy,
-    evaluating,
-    find_layers,
-    labelled,
-    sample_losses,
-)
+from residua.losses import Loss, cross_entropy, sample_losses
+from residua.streaming import NO_BATCH, evaluating, find_layers, labelled
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from residua.depth.fit_job import FoundJob
 from residua.depth.last_fits import ROWS, counted_rows, reading
 from residua.depth.least_squares import AffineHead, LeastSquares
 from residua.errors import InputError
+from residua.losses import sample_losses
 from residua.stack import FoundStack
-from residua.streaming import labelled, sample_losses
+from residua.streaming import labelled
 from residua.untying import untie
 
 

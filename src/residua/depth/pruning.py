@@ -21,17 +21,10 @@ from residua.depth.surgery import Model, apply
 from residua.errors import InputError
 from residua.inputs import as_any_inputs, split_batch
 from residua.layers import ResidualStack
+from residua.losses import Loss, cross_entropy
 from residua.stack import FoundStack
 from residua.statistics import Statistics, accumulate
-from residua.streaming import (
-    NO_BATCH,
-    Loss,
-    cross_entropy,
-    find_layers,
-    first,
-    held_out_figures,
-    refuse_iterators,
-)
+from residua.streaming import NO_BATCH, find_layers, first, held_out_figures, refuse_iterators
 
 SAMPLES = 8192  # of the training data, for a rule's evidence
 ORACLE_SAMPLES = 2048  # an oracle runs the network once for each layer, or more often

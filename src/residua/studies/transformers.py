@@ -34,10 +34,11 @@ from residua.depth.pruning import evidence
 from residua.depth.surgery import apply
 from residua.healing import HealConfig, heal
 from residua.layers import rows
+from residua.losses import Loss, cross_entropy, next_token
 from residua.provenance import machine, versions
 from residua.sources import Split
 from residua.stack import FoundStack, find_blocks
-from residua.streaming import Loss, cross_entropy, first, held_out_figures, next_token
+from residua.streaming import first, held_out_figures
 from residua.studies.jobs import WORK, Job, repeat
 
 WIDTH, PIECE = 128, 4096  # characters of a window, and of a piece of the text

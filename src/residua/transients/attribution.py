@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from residua.errors import InputError
 from residua.inputs import as_any_inputs
 from residua.layers import ResidualStack, weight_of
+from residua.losses import class_labels
 from residua.readout import check_logits
 from residua.stack import OwnStack, find_stack, stack_of
-from residua.streaming import class_labels, evaluating, stream
+from residua.streaming import evaluating, stream
 from residua.tracing import Trace, as_array, trace
 
 Method = Literal["exact", "frozen norm", "gradient"]

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from residua.errors import InputError
 from residua.inputs import as_inputs, unpack
 from residua.layers import Change, ResidualStack
+from residua.losses import Loss, cross_entropy, sample_losses
 from residua.readout import check_finite
 from residua.stack import find_stack
-from residua.streaming import Loss, cross_entropy, evaluating, refusing_too_large, sample_losses
+from residua.streaming import evaluating, refusing_too_large
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from residua.errors import InputError
 from residua.inputs import as_inputs, unpack
+from residua.losses import class_labels
 from residua.readout import check_finite
 from residua.stack import OwnStack, find_stack
 from residua.statistics import Statistics, StatisticsConsumer
-from residua.streaming import class_labels, evaluating, out_of_memory
+from residua.streaming import evaluating, out_of_memory
 from residua.transients.disturbance import Disturbance, NoiseConfig
 from residua.transients.first_order import states_of
 from residua.transients.separability import rounding, separability
