@@ -10,8 +10,8 @@ demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show 
 	@test ! -e demo || (to=demo-$$(date +%Y%m%d-%H%M%S); mv demo $$to; echo "kept the earlier demo as $$to")
 	$(DEMO)/bin/residua demo --out demo
 
-test: $(DEV)/ready  ## the whole test suite
-	$(DEV)/bin/python -m pytest
+test: $(DEV)/ready  ## the whole test suite, in two processes
+	$(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(DEV)/ready  ## ruff and mypy
 	$(DEV)/bin/ruff check .

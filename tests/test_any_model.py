@@ -10,6 +10,7 @@ import transformers as tf
 from torch import nn
 
 import residua as rs
+from residua.depth.norms import slope
 from residua.streaming import held_out_figures
 from test_blocks import FAMILIES, IDS, SMALL, TEXT, Block, Model, batch, llama, made, plan_without
 
@@ -294,19 +295,31 @@ def test_32_layers_are_found_in_one_pass():
 class Straight(nn.Module):
     """A block that is linear in the state, so that what others do can be folded into it exactly."""
 
-    def __init__(self):
+    def __init__(self, scale=None):
         super().__init__()
-        self.linear = nn.Linear(6, 6)
+        self.linear, self.scale = nn.Linear(6, 6), scale or nn.Identity()
 
     def forward(self, x):
-        return x + self.linear(x)
+        return x + self.scale(self.linear(x))
+
+
+class Scale(nn.Module):
+    """Multiplies every unit by a number of its own, as LayerScale does."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.rand(6) + 0.2)
+
+    def forward(self, x):
+        return x * self.gamma
 
 
 @pytest.mark.parametrize("kind", ["readers", "affine", "readers+affine"])
 @pytest.mark.parametrize("gone", [(2,), (1,), (2, 3)])
-def test_linear_blocks_are_made_up_for_exactly(kind, gone):
+@pytest.mark.parametrize("scale", [nn.Identity, Scale])
+def test_linear_blocks_are_made_up_for_exactly(kind, gone, scale):
     torch.manual_seed(1)
-    model = Model([Straight() for _ in range(4)]).eval()
+    model = Model([Straight(scale()) for _ in range(4)]).eval()
     x = torch.randn(400, 4)
     batches = [(x, torch.zeros(400, dtype=torch.long))]
     stack = rs.find_blocks(model, x)
@@ -320,17 +333,51 @@ def test_linear_blocks_are_made_up_for_exactly(kind, gone):
     assert near < 5e-3 * far  # a ridge is left
 
 
-def test_padding_does_not_count_in_fits():
-    model = llama().eval()
+def plain_and_padded():
+    """Return the same batch of tokens twice, the second with as much padding behind them."""
     ids = torch.randint(3, 19, (60, 12), generator=torch.Generator().manual_seed(0))
-    cut = plan(rs.find_blocks(model, ids), 2)
     mask = torch.ones_like(ids)
     padded = {
         "input_ids": torch.cat([ids, torch.full_like(ids, 2)], 1),
         "attention_mask": torch.cat([mask, 0 * mask], 1),
         "labels": torch.cat([ids, torch.full_like(ids, -100)], 1),
     }
-    plain = {"input_ids": ids, "attention_mask": mask, "labels": ids}
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids}, padded
+
+
+def test_padding_does_not_count_in_measures():
+    model, batches = llama().eval(), plain_and_padded()
+    one, two = (rs.similarity(model, [b]) for b in batches)
+    assert list(two.rows.values()) == [60 * 12]
+    for stage, cosine in one.cosine.items():
+        np.testing.assert_allclose(two.cosine[stage], cosine, atol=1e-5)
+    labels = torch.arange(60) % 3
+    named = [{**b, "labels": labels} for b in batches]
+    one, two = (rs.accumulate(model, [b]) for b in named)
+    assert list(two.states.count[:3]) == [20 * 12] * 3
+    np.testing.assert_allclose(two.states.mean, one.states.mean, atol=1e-4)
+    np.testing.assert_allclose(two.settle_distance, one.settle_distance, atol=1e-5)
+
+
+def test_an_encoders_padding_is_not_its_decoders():
+    torch.manual_seed(0)
+    config = tf.T5Config(
+        vocab_size=20, d_model=12, d_ff=24, num_layers=2, num_heads=2, d_kv=6, num_decoder_layers=2,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    model = tf.T5ForConditionalGeneration(config)
+    ids = torch.randint(1, 20, (4, 6))
+    mask = torch.tensor([1, 1, 1, 0, 0, 0]).expand(4, 6)
+    found = rs.similarity(
+        model, [{"input_ids": ids, "attention_mask": mask, "decoder_input_ids": ids}]
+    )
+    assert found.rows == {"encoder.block": 12, "decoder.block": 24}
+
+
+def test_padding_does_not_count_in_fits():
+    model = llama().eval()
+    plain, padded = plain_and_padded()
+    cut = plan(rs.find_blocks(model, plain["input_ids"]), 2)
     how = rs.FitOptions(loss=rs.next_token)
     one, two = (rs.compensate(model, cut, [b], [b], options=how) for b in (plain, padded))
     assert one.kind == "readers+affine"
@@ -353,11 +400,60 @@ def test_a_tied_head_is_untied_and_comes_back(tmp_path):
         assert torch.equal(again(IDS).logits, small(IDS).logits)
 
 
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize("name", ["BERT", "Gemma"])
+def test_a_norm_between_map_and_state_is_seen_through(name, parts):
+    """After a cut the fitted states are nearer to the uncut ones, on inputs that were not fitted on."""
+    torch.manual_seed(0)
+    model, x, _, _ = made(name)
+    for module in model.modules():  # norms as after a training, and branches that matter
+        if "Norm" in type(module).__name__:
+            module.weight.data.add_(0.3 * torch.randn_like(module.weight))
+        if isinstance(module, nn.Linear):
+            module.weight.data.mul_(8)
+    ids = torch.randint(3, 19, (320, 8), generator=torch.Generator().manual_seed(1))
+    fit, held = ([({"input_ids": i}, i[:, 0] % 2)] for i in (ids[:256], ids[256:]))
+    stack = rs.find_blocks(model, x, parts=parts)
+    norms = {type(model.get_submodule(last.norm)).__name__ for last in stack.lasts}
+    assert norms == ({"LayerNorm"} if name == "BERT" else {"Gemma2RMSNorm"})
+    gone = (2,) if not parts else (4,)
+    cut = plan(stack, *gone)
+    fitted = rs.compensate(stack, cut, fit, fit, kind="readers")
+    whole = rs.trace(stack, held[0][0]).states[-1]
+    error = []
+    for small in (rs.apply(cut, stack), rs.apply(cut, stack, compensation=fitted)):
+        kept = rs.find_blocks(small, x, parts=parts)
+        error.append(float((rs.trace(kept, held[0][0]).states[-1] - whole).square().mean()))
+    assert error[1] < 0.7 * error[0]
+
+
+def test_what_a_norm_does_is_seen_in_what_it_takes_and_gives():
+    torch.manual_seed(0)
+    v = 3 * torch.randn(50, 7, dtype=torch.float64) + 1
+    layer, rms, scale = nn.LayerNorm(7), nn.RMSNorm(7), Scale()
+    scale.gamma = nn.Parameter(torch.rand(7))
+    for norm, size in (
+        (layer, v.std(1, correction=0)),
+        (rms, v.square().mean(1).sqrt()),
+        (scale, torch.ones(50, dtype=torch.float64)),
+    ):
+        for parameter in norm.parameters():
+            parameter.data.uniform_(0.5, 2)
+        norm = norm.double()
+        gamma, sigma = slope(v, norm(v).detach())
+        torch.testing.assert_close(gamma, next(norm.parameters()).detach(), rtol=1e-4, atol=0)
+        torch.testing.assert_close(sigma, size, rtol=1e-4, atol=0)
+    assert slope(v, nn.functional.gelu(v)) is None
+
+
 def test_what_cannot_be_compensated_is_said():
+    model, x, _, _ = made("ResNet")
+    cut = plan_without(model, x, 2)
+    with pytest.raises(rs.InputError, match="no block of the ResNetForImageClassification ends in"):
+        rs.compensate(model, cut, [(x, torch.zeros(len(x)).long())], [], kind="readers")
     model, x, _, _ = made("Gemma")
     cut = plan_without(model, x, 1)
     for kind, said in (
-        ("readers", "no block of the Gemma2ForCausalLM ends in a linear map"),
         ("affine", "the logits of the Gemma2ForCausalLM are not what one nn.Linear puts out"),
         ("steps+weighted", "'steps.weighted' is for networks of residua; for a Gemma2ForCausalLM"),
     ):

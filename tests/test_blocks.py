@@ -327,7 +327,7 @@ class Block(nn.Module):
 
     def __init__(self, how="plain", inner=12):
         super().__init__()
-        self.norm, self.how = nn.LayerNorm(6), how
+        self.norm, self.rms, self.how = nn.LayerNorm(6), nn.RMSNorm(6), how
         self.mlp = nn.Sequential(nn.Linear(6, inner), nn.GELU(), nn.Linear(inner, 6))
 
     def forward(self, x, scale=1.0):
@@ -338,8 +338,12 @@ class Block(nn.Module):
             return self.norm(x + self.mlp(x))
         if self.how == "relu":
             return torch.relu(x + self.mlp(x))
-        if self.how == "checkpointed":
-            return checkpoint(lambda x: x + self.mlp(self.norm(x)), x, use_reentrant=False)
+        if self.how == "rms":
+            return self.rms(x + self.mlp(x))
+        if self.how.startswith("checkpointed") and torch.is_grad_enabled():
+            return checkpoint(
+                lambda x: x + self.mlp(self.norm(x)), x, use_reentrant="again" in self.how
+            )
         if self.how == "tuple":
             return self.mlp(self.norm(x)) + x, scale
         return x + scale * self.mlp(self.norm(x))
@@ -378,17 +382,39 @@ def sequence():
     return nn.Sequential(nn.Linear(4, 6), nn.Sequential(*pairs), nn.Linear(6, 3))
 
 
-tied = Block()
+class Positions(nn.Module):
+    """Adds the same to every state, as an encoding of positions does."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("place", torch.randn(6))
+        self.learnt = nn.Parameter(torch.randn(6))
+
+    def forward(self, x):
+        return x + self.place + self.learnt
+
+
+def positions():
+    return nn.Sequential(nn.Linear(4, 6), Positions(), Block(), Block(), nn.Linear(6, 3))
+
+
 HAND = {
     "plain": (Model([Block() for _ in range(3)]), ["blocks.0", "blocks.1", "blocks.2"], True),
     "in place": (Model([Block("in place") for _ in range(2)]), ["blocks.0", "blocks.1"], True),
     "post-norm": (Model([Block("post-norm") for _ in range(2)]), ["blocks.0", "blocks.1"], False),
+    "rms": (Model([Block("rms") for _ in range(2)]), ["blocks.0", "blocks.1"], False),
     "relu": (Model([Block("relu") for _ in range(2)]), ["blocks.0", "blocks.1"], False),
     "checkpointed": (
         Model([Block("checkpointed") for _ in range(2)]),
         ["blocks.0", "blocks.1"],
         True,
     ),
+    "checkpointed again": (
+        Model([Block("checkpointed again") for _ in range(2)]),
+        ["blocks.0", "blocks.1"],
+        True,
+    ),
+    "positions": (positions(), ["2", "3"], True),
     "tuple": (Model([Block("tuple") for _ in range(2)]), ["blocks.0", "blocks.1"], True),
     "keyword": (Model([Block(), Block()], keyword=True), ["blocks.0", "blocks.1"], True),
     "twice": (Model([Block()], calls=2), ["blocks.0, call 1", "blocks.0, call 2"], True),

@@ -16,7 +16,7 @@ ORDER = [
     {"readout", "discovery", "skipped"},
     {"model_store"},
     {"inputs"},
-    {"store", "stack"},
+    {"store", "stack", "padding"},
     {"streaming"},
     {"tracing", "statistics"},
     {"dynamics", "transients"},
@@ -38,7 +38,7 @@ ORDER = [
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 WITHIN_DEPTH = [
-    {"plan", "spans", "least_squares", "similarity", "oracle", "compensation"},
+    {"plan", "spans", "least_squares", "similarity", "oracle", "compensation", "norms"},
     {"curve_records", "scores", "fit_job"},
     {"conv_fits", "dense_fits", "lists", "last_fits"},
     {"output_fit", "cut_checks", "folding"},

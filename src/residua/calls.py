@@ -1,16 +1,30 @@
 """What is seen of a model's modules in one forward pass: every call, and where its tensors came from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from residua.errors import InputError
 from residua.graph import in_order, sum_of
 from residua.ports import Branch, Port
+
+
+@dataclass(frozen=True)
+class LastMap:
+    """The linear map that puts out the last thing added to a state.
+
+    Attributes:
+        linear: its name.
+        norm: name of the module that norms or scales its output, or the sum; None where there is none.
+    """
+
+    linear: str
+    norm: str | None = None
 
 
 @dataclass(frozen=True)
@@ -23,7 +37,7 @@ class Block:
         port: where the state goes in and comes out.
         shape: of the state.
         after: what follows the addition: "" (then y is what the block's branch put out), "relu", "norm".
-        last: name of the linear map that puts out the last thing added to the state, or None.
+        last: what puts out the last thing added to the state; None where that is no linear map.
     """
 
     path: str
@@ -31,7 +45,7 @@ class Block:
     port: Port | Branch
     shape: tuple[int, ...]
     after: str
-    last: str | None = None
+    last: LastMap | None = None
 
 
 @dataclass
@@ -65,20 +79,32 @@ class Call:
         return self.path.rpartition(".")[0]
 
 
+class _Run:
+    """Stands for a reentrant checkpoint, which would run its function without a graph."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+        """Run the function."""
+        return function(*args)
+
+
 @contextmanager
 def _observed(model: nn.Module) -> Iterator[None]:
     """Run a model in evaluation mode with a graph of all its parameters, and leave it as it was."""
     training = [m for m in model.modules() if m.training]
     frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
+    checkpoint = torch.utils.checkpoint.CheckpointFunction
     model.eval()
     try:
         for parameter in frozen:
             parameter.requires_grad_(True)
         # What is compiled would have one node for a whole block.
         stance = torch.compiler.set_stance("force_eager")
+        torch.utils.checkpoint.CheckpointFunction = _Run  # type: ignore[assignment,misc]
         with torch.inference_mode(False), torch.enable_grad(), stance:
             yield
     finally:
+        torch.utils.checkpoint.CheckpointFunction = checkpoint  # type: ignore[misc]
         for parameter in frozen:
             parameter.requires_grad_(False)
         for module in training:
@@ -190,6 +216,29 @@ def linear_of(node: Any, shape: tuple[int, ...], calls: Sequence[Call]) -> str |
             continue
         if call.output[2] == shape and in_order(call.output[1]) is node:
             return call.path
+    return None
+
+
+def last_of(node: Any, shape: tuple[int, ...], calls: Sequence[Call]) -> LastMap | None:
+    """Return the linear map that put out a node's values, as they are or normed or scaled."""
+    linear = linear_of(node, shape, calls)
+    if linear is not None:
+        return LastMap(linear)
+    norm = put_out_by(node, shape, calls)
+    for given, size in () if norm is None else norm.inputs.values():
+        linear = linear_of(given, shape, calls) if size == shape else None
+        if norm is not None and linear is not None:
+            return LastMap(linear, norm.path)
+    return None
+
+
+def put_out_by(node: Any, shape: tuple[int, ...], calls: Sequence[Call]) -> Call | None:
+    """Return the call of a module without others inside that put out a node's values as they are."""
+    for call in calls:
+        leaf = next(call.module.children(), None) is None and not is_linear(call.module)
+        alike = leaf and call.output is not None and call.output[2] == shape
+        if alike and call.output and in_order(call.output[1]) is in_order(node):
+            return call
     return None
 
 

@@ -40,7 +40,7 @@ def set_up(threads: int | None) -> None:
     """Fix the threads and silence what Lightning says about itself."""
     import torch
 
-    from residua.training import quiet_lightning
+    from residua.progress import quiet_lightning
 
     if threads:
         torch.set_num_threads(threads)

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from residua.calls import Block, Call, linear_of, observe, residual
+from residua.calls import Block, Call, last_of, linear_of, observe, residual
 from residua.errors import InputError, StackError
-from residua.graph import same, sums
+from residua.graph import constant, same, sums
 from residua.layers import logits_of
 from residua.parts import Part, last_map, parts_of
 from residua.ports import Branch, Port
@@ -64,6 +64,8 @@ def discover(
     else:
         for call in calls:
             call.block = residual(call)
+            if _adds_a_constant(call):
+                call.block = None
         runs = sorted(_outermost(model, calls), key=lambda run: run[0].number)
         runs = runs or _added_outside(model, calls, logits_of(output, model).grad_fn)
         if not runs:
@@ -74,6 +76,13 @@ def discover(
     logits = logits_of(output, model)
     head = linear_of(logits.grad_fn, tuple(logits.shape), calls)
     return Found(stages, inner, unsure, head, output)
+
+
+def _adds_a_constant(call: Call) -> bool:
+    """Return whether a call adds the same to every state, as an encoding of positions does."""
+    if call.block is None or call.output is None:
+        return False
+    return constant(call.output[1], call.begin)
 
 
 def _with_last(call: Call, calls: Sequence[Call]) -> Block:
@@ -95,7 +104,7 @@ def _added_outside(model: nn.Module, calls: Sequence[Call], end: Any) -> list[li
         for takes, (begin, size) in call.inputs.items():
             total = added.get((same(begin), same(node)))
             if size == shape and total is not None:
-                last = linear_of(node, shape, calls[call.number + 1 : call.end])
+                last = last_of(node, shape, calls[call.number + 1 : call.end])
                 port = Branch(call.module, Port(takes), gives, takes)
                 call.block = Block(call.path, call.module, port, shape, "", last)
                 call.output = (gives, total, shape)  # the sum is what the next one takes

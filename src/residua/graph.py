@@ -31,7 +31,37 @@ def sum_of(end: Any, begin: Any) -> str | None:
             todo.append((following[0], after, True))
         elif kind in _SAME or kind in _AFTER:
             todo.append((following[0], after or _AFTER.get(kind, ""), added))
+        elif kind == "Mul" and (normed := _normed(node)) is not None:
+            todo.append((normed, after or "norm", added))
     return None
+
+
+def _normed(node: Any) -> Any:
+    """Return the node of x in x · rsqrt(mean(x²) + ε), times a parameter or not; None of others.
+
+    So a root-mean-square norm is recorded where it is no operation of its own.
+    """
+    operands = [n for n, _ in node.next_functions]
+    for one, other in (operands, operands[::-1]):
+        if kind_of(same(one)) == "Rsqrt":
+            square = same(one)
+            for kind in ("Add", "Mean", "Pow"):
+                square = same(square.next_functions[0][0])
+                if not kind_of(square).startswith(kind):  # AddBackward0 and AddBackward1
+                    return None
+            return other if same(square.next_functions[0][0]) is same(other) else None
+        if _is_parameter(one) and kind_of(same(other)) == "Mul":
+            return _normed(same(other))
+    return None
+
+
+def _is_parameter(node: Any) -> bool:
+    """Return whether a node is a parameter, or one plus a number."""
+    node = same(node)
+    if kind_of(node).startswith("Add"):
+        operands = [n for n, _ in node.next_functions if n is not None]
+        node = operands[0] if len(operands) == 1 else None
+    return kind_of(node) == "torch::autograd::AccumulateGrad"
 
 
 def plain_sum(node: Any) -> bool:
@@ -44,20 +74,40 @@ def terms_of(end: Any, begin: Any) -> list[Any] | None:
 
     None where something else is done to the state than to add to it, besides a norm or relu at the end.
     """
-    node, found = same(end, _AFTER), []
+    node, found = _before_norm(end), []
     while same(node) is not same(begin):
-        node = same(node)
-        if kind_of(node) != "Add" or not plain_sum(node):
+        split = _split(node, begin)
+        if split is None:
             return None
-        following = [n for n, _ in node.next_functions]
-        leads = [n for n in following if reaches(n, begin)]
-        if len(leads) != 1:
-            return None
-        for other in following:
-            if other is not leads[0] and other is not None:
-                found += _summands(other)
-        node = leads[0]
+        node, terms = split
+        found += terms
     return found
+
+
+def last_terms(end: Any, begin: Any) -> list[Any]:
+    """Return the nodes of what is added to the state last, before a norm or relu at the end."""
+    split = _split(_before_norm(end), begin)
+    return [] if split is None else split[1]
+
+
+def _split(node: Any, begin: Any) -> tuple[Any, list[Any]] | None:
+    """Return the operand of an addition that leads to the state, and what is added to it."""
+    node = same(node)
+    if kind_of(node) != "Add" or not plain_sum(node):
+        return None
+    following = [n for n, _ in node.next_functions]
+    leads = [n for n in following if reaches(n, begin)]
+    if len(leads) != 1:
+        return None
+    others = [n for n in following if n is not leads[0] and n is not None]
+    return leads[0], [term for other in others for term in _summands(other)]
+
+
+def _before_norm(end: Any) -> Any:
+    """Return the node that a relu or a norm at the end was given; without one, the end."""
+    node = same(end, _AFTER)
+    normed = _normed(node) if kind_of(node) == "Mul" else None
+    return node if normed is None else same(normed)
 
 
 def reaches(end: Any, begin: Any) -> bool:
@@ -103,6 +153,25 @@ def upstream(end: Any, stream: set[Any]) -> set[Any]:
         seen.add(node)
         todo += [n for n, _ in node.next_functions]
     return seen
+
+
+def constant(end: Any, begin: Any) -> bool:
+    """Return whether nothing of what is added to the state between two nodes is made of that state."""
+    terms = terms_of(end, begin)
+    return terms is not None and not any(_made_of(term, begin) for term in terms)
+
+
+def _made_of(end: Any, begin: Any) -> bool:
+    seen: set[Any] = set()
+    todo = [end]
+    while todo:
+        node = todo.pop()
+        if node is begin:
+            return True
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo += [n for n, _ in node.next_functions]
+    return False
 
 
 def sums(end: Any) -> dict[tuple[Any, Any], Any]:

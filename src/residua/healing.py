@@ -19,7 +19,7 @@ from residua.errors import InputError, StackError, StoppedError
 from residua.inputs import as_any_inputs, check_labels, split_batch
 from residua.layers import ResidualStack, outputs_of, weight_of
 from residua.losses import Loss, cross_entropy, sample_losses
-from residua.progress import StepBar
+from residua.progress import StepBar, quietly
 from residua.stack import stack_of
 from residua.streaming import evaluating, refuse_iterators
 
@@ -121,24 +121,24 @@ def heal(
                 enable_version_counter=False,
             )
         )
-    trainer = L.Trainer(
-        max_steps=config.steps,
-        max_epochs=-1,
-        accelerator=config.accelerator,
-        devices=1,
-        precision=config.precision,  # type: ignore[arg-type]
-        callbacks=[*kept, *([StepBar()] if progress else [])],
-        gradient_clip_val=config.clip,
-        logger=False,
-        enable_checkpointing=folder is not None,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
     endless = DataLoader(_Endless(batches, begun), batch_size=None)
     model.train()
     try:
         # SystemExit is Lightning's answer to Ctrl-C.
-        with suppress(SystemExit), evaluating(teacher or nn.Identity()):
+        with quietly(), suppress(SystemExit), evaluating(teacher or nn.Identity()):
+            trainer = L.Trainer(
+                max_steps=config.steps,
+                max_epochs=-1,
+                accelerator=config.accelerator,
+                devices=1,
+                precision=config.precision,  # type: ignore[arg-type]
+                callbacks=[*kept, *([StepBar()] if progress else [])],
+                gradient_clip_val=config.clip,
+                logger=False,
+                enable_checkpointing=folder is not None,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
             trainer.fit(module, endless, ckpt_path=last if begun else None, weights_only=True)
     finally:
         model.eval()

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from residua.calls import Call, linear_of, residual
-from residua.graph import reaches, same, terms_of, upstream
+from residua.calls import Call, LastMap, last_of, put_out_by, residual
+from residua.graph import last_terms, reaches, same, terms_of, upstream
 from residua.ports import Branch, Port
 
 
@@ -30,7 +30,7 @@ class Part:
         module: that module.
         port: where the state goes in and comes out, or what the block adds itself.
         idle: modules whose output serves this residual alone, besides the module itself.
-        last: name of the linear map that puts out the residual, or None.
+        last: what puts out the residual; None where that is no linear map.
         items: how many items the module's output has; None where it is a tensor.
         block: the name of the block it is in.
     """
@@ -39,7 +39,7 @@ class Part:
     module: nn.Module
     port: Port | Branch
     idle: tuple["Idle", ...]
-    last: str | None
+    last: LastMap | None
     items: int | None = None
     block: str = ""
 
@@ -57,26 +57,27 @@ def _parts(block: Call, calls: Sequence[Call], unsure: dict[str, str]) -> list[P
         return [Part(block.path, block.module, block.block.port, (), block.block.last)]
     begin = block.begin
     chain = _chain(inside, begin, block.output[1])
-    if len(chain) > 1:
-        return [
-            Part(c.path, c.module, c.block.port, (), last_map(c, inside), c.items)
-            for c in chain
-            if c.block is not None
-        ]
     terms = terms_of(block.output[1], begin)
     found = [_part_of(term, block, inside) for term in terms or []]
     named = {part.path for part in found if part is not None}
     # Of a block without terms all parts were taken out.
+    if len(chain) > 1 or (chain and terms and len(terms) == 1 and block.block.after):
+        return [_whole(call, inside) for call in chain]
     if terms is None or len(named) < len(found) or block.block.after:
         if terms is not None and len(terms) == 1:  # the block itself is the one residual
-            last = last_map(block, inside)
-            return [Part(block.path, block.module, block.block.port, (), last, block.items)]
+            return [_whole(block, inside)]
         unsure[block.path] = _seen(inside)
         return []
     parts = [part for part in found if part is not None]
     order = {c.path: c.number for c in reversed(inside)}
     parts.sort(key=lambda part: order[part.path])
     return [replace(part, idle=_idle(part, parts, block, inside)) for part in parts]
+
+
+def _whole(call: Call, inside: Sequence[Call]) -> Part:
+    """Return the part that a residual call is."""
+    assert call.block is not None
+    return Part(call.path, call.module, call.block.port, (), last_map(call, inside), call.items)
 
 
 def _part_of(term: Any, block: Call, inside: Sequence[Call]) -> Part | None:
@@ -88,7 +89,7 @@ def _part_of(term: Any, block: Call, inside: Sequence[Call]) -> Part | None:
     if by is None or by.output is None:
         return None
     port = Branch(block.module, block.block.port, by.output[0], _takes(by, shape))
-    return Part(by.path, by.module, port, (), linear_of(term, shape, inside), by.items)
+    return Part(by.path, by.module, port, (), last_of(term, shape, inside), by.items)
 
 
 def _takes(call: Call, shape: tuple[int, ...]) -> int | str | None:
@@ -118,12 +119,17 @@ def _chain(inside: Sequence[Call], begin: Any, end: Any) -> list[Call]:
     return found if node is same(end) else []
 
 
-def last_map(call: Call, calls: Sequence[Call]) -> str | None:
-    """Return the linear map that puts out the last residual added in a call, without a norm after it."""
-    if call.block is None or call.block.after or call.output is None:
+def last_map(call: Call, calls: Sequence[Call]) -> LastMap | None:
+    """Return the linear map that puts out the last residual added in a call, and the norm behind it."""
+    block = call.block
+    if block is None or call.output is None or block.after not in ("", "norm"):
         return None
-    terms = terms_of(call.output[1], call.begin)
-    return linear_of(terms[0], call.block.shape, calls) if terms else None
+    terms = last_terms(call.output[1], call.begin)
+    last = last_of(terms[0], block.shape, calls) if terms else None
+    if not block.after or last is None or last.norm is not None:
+        return last if not block.after else None
+    norm = put_out_by(call.output[1], block.shape, calls)
+    return None if norm is None else LastMap(last.linear, norm.path)
 
 
 def _idle(

@@ -1,5 +1,7 @@
 """One line that shows how far a piece of work is and how long it will take yet."""
 
+import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -77,3 +79,27 @@ class TrainingBar(StepBar):
                 f"validation error {100 * (1 - float(found['val_accuracy'])):.2f} %"
             )
             self.progress.update(self.task, description=said)
+
+
+def quiet_lightning() -> None:
+    """Silence what Lightning says about itself; its errors still show."""
+    for logger in _loggers():
+        logger.setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Silence what Lightning says about itself, inside of this alone."""
+    levels = [logger.level for logger in _loggers()]
+    with warnings.catch_warnings():
+        quiet_lightning()
+        try:
+            yield
+        finally:
+            for logger, level in zip(_loggers(), levels, strict=True):
+                logger.setLevel(level)
+
+
+def _loggers() -> list[logging.Logger]:
+    return [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from residua.calls import LastMap
 from residua.convnet import ConvResNet
 from residua.discovery import discover
 from residua.errors import StackError
@@ -51,15 +52,15 @@ class FoundStack(ResidualStack):
     """The layers of any model, as they were found in a forward pass.
 
     Attributes:
-        lasts: of every layer the name of the linear map that puts out the last it adds to the state, or
-            None where there is none, or a norm or relu follows.
+        lasts: of every layer the linear map that puts out the last it adds to the state, and the norm
+            behind it; None where there is none, or a relu follows.
         parts: of every layer that is a part of a block, how it stands there; else none.
         head: name of the linear map that puts out the logits, or None.
         named: whether the user named the blocks.
         sample: the inputs, of one sample, with which they were found.
     """
 
-    lasts: tuple[str | None, ...]
+    lasts: tuple[LastMap | None, ...]
     parts: tuple[Part, ...]
     head: str | None
     named: bool

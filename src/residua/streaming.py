@@ -21,6 +21,7 @@ from residua.inputs import (
 )
 from residua.layers import ResidualStack, outputs_of, weight_of
 from residua.losses import Loss, cross_entropy, sample_losses
+from residua.padding import counted_rows
 from residua.stack import is_own, stack_of
 
 NO_BATCH = "the data loader gave no batch; pass one with at least one sample"
@@ -81,7 +82,8 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
 
     The model is put in evaluation mode for the pass and back afterwards. Each batch is moved to the
     model's device and, where it is floating point, its precision. What consumers get is at least
-    float32, since sums in half precision would lose too much.
+    float32, since sums in half precision would lose too much. Where an attention mask says that tokens
+    are padding, they get the others alone, as rows (row, unit), and a sample's label for each.
 
     Raises:
         InputError: there is no batch, one is not as :func:`unpack` wants it, or one does not fit into
@@ -93,7 +95,12 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:
         before, after = before.to(wide), after.to(wide)
+        counted = counted_rows(stack, t, x, after)
+        if counted is not None:
+            before, after = before[counted], after[counted]
         for consumer in consumers:
+            if t == 1:
+                consumer.begin(_of_rows(labels, counted))
             consumer.visit(t, before, after)
 
     with evaluating(stack.model):
@@ -107,8 +114,6 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
             if not seen:
                 in_place = stack.works_in_place(some_samples(x, 1))
             labelled = labels is not None
-            for consumer in consumers:
-                consumer.begin(labels)
             with refusing_too_large(stack, x), stack.watch(visit, copy=in_place):
                 logits = stack.outputs(x).to(wide)
             for consumer in consumers:
@@ -116,6 +121,13 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
             seen += samples_in(x)
     if seen == 0:
         raise InputError(NO_BATCH)
+
+
+def _of_rows(labels: Tensor | None, counted: Tensor | None) -> Tensor | None:
+    """Return a sample's label for each of its tokens that count."""
+    if labels is None or counted is None or labels.ndim != 1:
+        return labels
+    return labels.to(counted.device).repeat_interleave(counted.sum(1))
 
 
 @contextmanager

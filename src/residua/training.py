@@ -1,7 +1,5 @@
 """Train and evaluate a network on Lightning."""
 
-import logging
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -201,13 +199,6 @@ def make_trainer(config: TrainConfig, **options: Any) -> L.Trainer:
             f"accelerator {config.accelerator!r} and precision {config.precision!r} cannot be used "
             f"here ({str(error).splitlines()[0]}); pass others, such as 'auto' and '32-true'"
         ) from error
-
-
-def quiet_lightning() -> None:
-    """Silence what Lightning says about itself; its errors still show."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
 
 
 @torch.no_grad()

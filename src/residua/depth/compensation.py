@@ -1,6 +1,6 @@
 """What makes up for removed layers: a frozen record of weights and step sizes to fold into the cut."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 from jaxtyping import Shaped
@@ -28,7 +28,7 @@ class Compensation:
     """
 
     kind: str
-    weights: dict[str, Shaped[Tensor, "..."]]
+    weights: dict[str, Shaped[Tensor, "..."]] = field(repr=False)
     steps: tuple[float, ...] | None = None
     reads_residual: bool = False
     ridge: float | None = None

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from residua.depth.curve_records import CurveFit, DepthCurve
-from residua.depth.last_fits import counted_rows
 from residua.depth.least_squares import AffineHead, LeastSquares
 from residua.depth.output_fit import HeadReads, folded
 from residua.distributed import total
@@ -16,6 +15,7 @@ from residua.errors import InputError
 from residua.inputs import as_any_inputs, check_labels, split_batch
 from residua.layers import Change
 from residua.losses import class_labels, sample_losses
+from residua.padding import counted_weights
 from residua.stack import FoundStack
 from residua.streaming import evaluating, labelled, refuse_iterators
 
@@ -90,7 +90,7 @@ def _solve(stack: FoundStack, batches: Iterable[Any], fit: CurveFit) -> list[lis
             z = wanted if fit.target == "labels" else wanted - h
             if t == len(fits):
                 fits.append(LeastSquares(h, z))
-            fits[t].add(h, z, counted_rows(x, out))
+            fits[t].add(h, z, counted_weights(stack, stack.depth, x, out))
     found = []
     for least in fits:
         normal = total(fit.merge(least.result()))

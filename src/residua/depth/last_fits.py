@@ -1,14 +1,19 @@
 """Fits of any model: the last linear map of every layer, by least squares."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from residua.calls import LastMap
 from residua.depth.fit_job import FoundJob
 from residua.depth.least_squares import AffineHead, LeastSquares
+from residua.depth.norms import slope
 from residua.errors import InputError
 from residua.layers import rows
+from residua.padding import counted_weights
 from residua.stack import FoundStack
 
 ROWS = 65_536  # samples, of sequences tokens
@@ -24,7 +29,8 @@ def fit_lasts(job: FoundJob) -> None:
 
     W g + b with g what it reads in the cut network, so that the state after the layer comes nearest, by
     least squares, to that of the uncut network after the layers it stands for; what is fitted is the
-    difference to the W and b there are, so that a ridge draws towards these.
+    difference to the W and b there are, so that a ridge draws towards these. Where a norm lies between
+    the map and the state, the difference is brought to before it, to first order.
 
     Raises:
         InputError: no layer has such a map.
@@ -32,61 +38,92 @@ def fit_lasts(job: FoundJob) -> None:
     if not any(job.small.lasts):
         raise InputError(
             f"no block of the {type(job.small.model).__name__} ends in a linear map whose output is "
-            "added to the state as it is, so nothing can be folded into blocks; pass 'affine', for the "
-            "head, or 'none'"
+            "added to the state, as it is or normed, so nothing can be folded into blocks; pass "
+            "'affine', for the head, or 'none'"
         )
     moved = False
+    names = [None if last is None else last.linear for last in job.small.lasts]
     for i, (first, last) in enumerate(job.plan.spans(job.whole.stages), 1):
         moved = moved or first < last
-        name = job.small.lasts[i - 1]
+        found = job.small.lasts[i - 1]
         # What several layers put out by cannot be fitted for one of them.
-        if moved and name is not None and job.small.lasts.count(name) == 1:
-            _fit_last(job, i, last, name)
+        if moved and found is not None and names.count(found.linear) == 1:
+            _fit_last(job, i, last, found)
 
 
-def _fit_last(job: FoundJob, i: int, last: int, name: str) -> None:
-    linear = job.small.model.get_submodule(name)
+def _fit_last(job: FoundJob, i: int, last: int, maps: LastMap) -> None:
+    linear = job.small.model.get_submodule(maps.linear)
+    norm = None if maps.norm is None else job.small.model.get_submodule(maps.norm)
     fit: LeastSquares | None = None
+    usual = 1.0  # σ of the first batch's rows
     for x in job.inputs():
-        target, _ = _up_to(job.whole, last, x, None)
-        state, read = _up_to(job.small, i, x, linear)
-        assert read is not None
-        features, missing = rows(read), rows(target - state)
+        target = _up_to(job.whole, last, x).state
+        seen = _up_to(job.small, i, x, linear, norm)
+        features, missing = rows(seen.read), rows(target - seen.state)
+        weight = counted_weights(job.small, i, x, target)
+        if norm is not None:
+            found = slope(rows(seen.before_norm).double(), rows(seen.after_norm).double())
+            if found is None:
+                return
+            gamma, sigma = found
+            usual = usual if fit is not None else float(sigma.mean())
+            missing = sigma[:, None] * _where_it_acts(missing, gamma)
+            # By this the error counts as it is after the norm.
+            even = (usual / sigma).square()
+            weight = even if weight is None else weight * even
         fit = fit or LeastSquares(features, missing)
-        fit.add(features, missing, counted_rows(x, target))
+        fit.add(features, missing, weight)
         if fit.samples >= ROWS:
             break
     assert fit is not None
     normal = job.total(fit.result())
-    found = (normal if _has_bias(linear) else normal.through_origin()).solve([RIDGE])[0]
-    if bool(found.weight.isfinite().all()):
-        _add(linear, found)
+    found_map = (normal if _has_bias(linear) else normal.through_origin()).solve([RIDGE])[0]
+    if bool(found_map.weight.isfinite().all()):
+        _add(linear, found_map)
 
 
-def counted_rows(x: Any, state: Tensor) -> Tensor | None:
-    """Return 1 for rows that count and 0 for the padding of a sequence; None where all do."""
-    mask: Any = x.get("attention_mask") if isinstance(x, Mapping) else None
-    if mask is None or state.ndim != 3 or mask.shape != state.shape[:2]:
-        return None
-    counted: Tensor = (mask > 0).flatten().to(state.dtype)
-    return counted
+def _where_it_acts(missing: Tensor, gamma: Tensor) -> Tensor:
+    """Return missing / γ; 0 for units that a norm or scale all but takes away."""
+    acts = gamma.abs() > 1e-3 * gamma.abs().median()
+    return torch.where(acts, missing / torch.where(acts, gamma, 1.0), 0.0)
+
+
+@dataclass
+class _Seen:
+    """What was seen until a layer had run: the state, what a linear map read, a norm took and gave."""
+
+    state: Tensor
+    read: Tensor
+    before_norm: Tensor
+    after_norm: Tensor
 
 
 def _up_to(
-    stack: FoundStack, t: int, x: Any, linear: nn.Module | None
-) -> tuple[Tensor, Tensor | None]:
-    """Return the state after layer t, and what a linear map read last until then."""
-    found: list[Tensor] = []
-    read: list[Tensor] = []
+    stack: FoundStack,
+    t: int,
+    x: Any,
+    linear: nn.Module | None = None,
+    norm: nn.Module | None = None,
+) -> _Seen:
+    """Return the state after layer t, and what the modules named took and gave last until then."""
+    seen = _Seen(*(torch.empty(0),) * 4)
 
     def visit(u: int, before: Tensor, after: Tensor) -> None:
         if u == t:
-            found.append(after)
+            seen.state = after
             raise _EnoughError
+
+    def read(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.read = _given(args, kwargs)
+
+    def normed(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        seen.before_norm, seen.after_norm = _given(args, kwargs), output
 
     handles = []
     if linear is not None:
-        handles.append(linear.register_forward_pre_hook(reading(read), with_kwargs=True))
+        handles.append(linear.register_forward_pre_hook(read, with_kwargs=True))
+    if norm is not None:
+        handles.append(norm.register_forward_hook(normed, with_kwargs=True))
     try:
         with stack.watch(visit, copy=False):
             stack.outputs(x)
@@ -95,12 +132,17 @@ def _up_to(
     finally:
         for handle in handles:
             handle.remove()
-    return found[0], read[-1] if read else None
+    return seen
 
 
 def reading(found: list[Tensor]) -> Callable[..., None]:
     """Return the hook that keeps what a linear map is given."""
-    return lambda _, args, kwargs: found.append(args[0] if args else next(iter(kwargs.values())))
+    return lambda _, args, kwargs: found.append(_given(args, kwargs))
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    tensor: Tensor = args[0] if args else next(iter(kwargs.values()))
+    return tensor
 
 
 def _has_bias(linear: nn.Module) -> bool:

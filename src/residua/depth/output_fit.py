@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from residua.depth.fit_job import FoundJob
-from residua.depth.last_fits import ROWS, counted_rows, reading
+from residua.depth.last_fits import ROWS, reading
 from residua.depth.least_squares import AffineHead, LeastSquares
 from residua.errors import InputError
 from residua.losses import sample_losses
+from residua.padding import counted_weights
 from residua.stack import FoundStack
 from residua.streaming import labelled
 from residua.untying import untie
@@ -65,7 +66,7 @@ def fit_output(job: FoundJob, held_out: Iterable[Any]) -> float:
     for x in job.inputs():
         (h, outputs), (wanted, _) = new.of(x), old.of(x)
         fit = fit or LeastSquares(h, wanted - h)
-        fit.add(h, wanted - h, counted_rows(x, outputs))
+        fit.add(h, wanted - h, counted_weights(job.small, job.small.depth, x, outputs))
         if fit.samples >= ROWS:
             break
     assert fit is not None

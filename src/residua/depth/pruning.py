@@ -101,7 +101,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What went, what made up for it, and what was measured on held-out data.
+    """What went, what made up for it, and what was measured on held-out data; prints itself.
 
     Attributes:
         plan: which layers went, and why.
@@ -115,6 +115,16 @@ class PruneReport:
     before: Measured
     after: Measured
     tried: tuple[Measured, ...]
+
+    def __str__(self) -> str:
+        one, two = self.before, self.after
+        known = one.accuracy == one.accuracy
+        right = f", accuracy {one.accuracy:.2%} → {two.accuracy:.2%}" if known else ""
+        made = "" if self.compensation is None else f"Made up for by {self.compensation.kind}. "
+        return (
+            f"{self.plan}\n{made}Held-out loss {one.loss:.4f} → {two.loss:.4f}{right}, "
+            f"{1000 * one.seconds:.3g} → {1000 * two.seconds:.3g} ms a batch"
+        )
 
 
 def prune(

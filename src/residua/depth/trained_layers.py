@@ -119,6 +119,12 @@ class FoundLayers:
             InputError: the model has other layers, or lacks some.
         """
         layers, keep = tuple(wanted["layers"]), tuple(wanted["keep"])
+        if not layers and self.all is not None and len(self.keep) < len(self.all):
+            raise InputError(
+                f"the checkpoint was written before layers went, and the {type(self.model).__name__} "
+                f"has {len(self.keep)} of {len(self.all)} now; build the model as before training, and "
+                "load the checkpoint into that"
+            )
         if not layers or (self.all == layers and self.keep == keep):
             return lambda: None
         now, held = self.all, self.keep

@@ -12,7 +12,7 @@ import torch
 from rich.progress import Progress
 
 from residua import runs
-from residua.training import quiet_lightning
+from residua.progress import quiet_lightning
 
 RESULTS = Path("docs/evidence")
 WORK = Path("runs")

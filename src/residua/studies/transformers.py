@@ -256,10 +256,10 @@ def patched(stack: FoundStack, plan: DepthPlan, fit: list[Any]) -> nn.Module:
     weights: dict[str, torch.Tensor] = {}
     small = again(stack, plan, apply(plan, stack))
     for i, (t, (_, last)) in enumerate(zip(plan.keep, plan.spans(stack.stages), strict=True)):
-        name, new = stack.lasts[t - 1], small.lasts[i]
-        if last == t or name is None or new is None:
+        old, new = stack.lasts[t - 1], small.lasts[i]
+        if last == t or old is None or new is None:
             continue
-        linear, states = stack.model.get_submodule(name), dict[int, list[torch.Tensor]]()
+        linear, states = stack.model.get_submodule(old.linear), dict[int, list[torch.Tensor]]()
         out: list[torch.Tensor] = []
 
         def visit(u: int, before: torch.Tensor, after: torch.Tensor, kept: Any = states) -> None:
@@ -275,11 +275,11 @@ def patched(stack: FoundStack, plan: DepthPlan, fit: list[Any]) -> nn.Module:
         M, X, L = torch.cat(out), torch.cat(states[t]), torch.cat(states[last])
         T = torch.linalg.lstsq(M, L - (X - M)).solution.float()
         own = dict(linear.named_parameters())
-        weights[f"{new}.weight"] = (
+        weights[f"{new.linear}.weight"] = (
             T.T @ own["weight"] if isinstance(linear, nn.Linear) else own["weight"] @ T
         )
         if "bias" in own:
-            weights[f"{new}.bias"] = own["bias"] @ T
+            weights[f"{new.linear}.bias"] = own["bias"] @ T
     return apply(plan, stack, compensation=Compensation("patch", weights))
 
 
