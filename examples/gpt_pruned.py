@@ -32,11 +32,9 @@ def batches(x, shuffle_seed=None):
     return rs.loader(rs.Split(x, x), 16, shuffle_seed=shuffle_seed)  # of (16, 64), (16, 64)
 
 
-@torch.no_grad()
 def loss(model):
     """Return the held-out loss, in nats a character."""
-    each = [rs.next_token(model(x).logits, y) for x, y in batches(val)]  # of (16 · 63,)
-    return torch.cat(each).mean().item()
+    return rs.held_out_figures(model, batches(val), rs.next_token).loss
 
 
 torch.manual_seed(0)

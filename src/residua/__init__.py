@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from residua.stack import FoundStack, find_blocks, find_stack, find_stages
     from residua.statistics import Moments, Statistics, accumulate
     from residua.store import NetConfig, build, load, save
+    from residua.streaming import HeldOut, held_out_figures
     from residua.tracing import Trace, trace
     from residua.train_config import TrainConfig
     from residua.training import evaluate, fit
@@ -163,6 +164,7 @@ _HOME = {
     "layers": ("ResidualStack",),
     "stack": ("FoundStack", "find_blocks", "find_stack", "find_stages"),
     "losses": ("each_token", "next_token"),
+    "streaming": ("HeldOut", "held_out_figures"),
     "statistics": ("Moments", "Statistics", "accumulate"),
     "store": ("NetConfig", "build", "load", "save"),
     "tracing": ("Trace", "trace"),
@@ -213,6 +215,7 @@ __all__ = [
     "FoundStack",
     "Gains",
     "HealConfig",
+    "HeldOut",
     "Influences",
     "InputError",
     "Interactions",
@@ -274,6 +277,7 @@ __all__ = [
     "fit",
     "gains",
     "heal",
+    "held_out_figures",
     "helpers",
     "influences",
     "interactions",

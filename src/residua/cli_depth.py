@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from residua.cli_models import prune_any
-from residua.cli_options import DataDir, Json, Parts, Quiet, Threads, command, refuse_parts, set_up
+from residua.cli_options import (
+    DataDir,
+    DataNamed,
+    Json,
+    Parts,
+    Quiet,
+    Shown,
+    Threads,
+    command,
+    refuse_parts,
+    set_up,
+)
 from residua.terminal import out, print_tables
 
 if TYPE_CHECKING:
@@ -78,34 +89,32 @@ def prune(
 
     set_up(threads)
     config = PruneConfig(keep, max_loss_increase, max_drop_points, speedup, criterion, compensation)
-    where = str(data_dir) if data_dir else None
-    healing = pruned.Healing(heal, heal_lr)
+    named = DataNamed(data, str(data_dir) if data_dir else None)
+    healing, shown = pruned.Healing(heal, heal_lr), Shown(as_json, quiet)
     if names_a_model(run):
-        shown_how = (parts, as_json, quiet)
-        prune_any(run, (data, where), config, out_dir, (heal, heal_lr), shown_how)
+        prune_any(run, named, config, out_dir, healing, shown, parts=parts)
         return
     refuse_parts(parts, run)
-    _prune_run(Path(run), out_dir, config, (data, where), healing, (as_json, quiet))
+    _prune_run(Path(run), out_dir, config, named, healing, shown)
 
 
 def _prune_run(
     run: Path,
     out_dir: Path,
     config: "PruneConfig",
-    data: tuple[str | None, str | None],
+    data: DataNamed,
     healing: "Healing",
-    shown: tuple[bool, bool],
+    shown: Shown,
 ) -> None:
-    """Cut a run's network, print it and write it with a page; shown: as JSON, without progress."""
+    """Cut a run's network, print it and write it with a page."""
     from residua import pruned, runs
     from residua.progress import share_bar
     from residua.report.page import write_page
     from residua.report.prune_tables import layer_table, measured_table
 
-    as_json, quiet = shown
     found = runs.read(run)
-    held = runs.data_of(found, *data)
-    with share_bar("plans, compensations, measurements", disable=quiet or as_json) as advance:
+    held = runs.data_of(found, data.name, data.folder)
+    with share_bar("plans, compensations, measurements", disable=shown.hidden) as advance:
         done = pruned.prune_run(
             found,
             out_dir,
@@ -114,14 +123,14 @@ def _prune_run(
             data=held,
             healing=healing,
             advance=advance,
-            progress=not (quiet or as_json),
+            progress=not shown.hidden,
         )
     new = done.run
     name = out_dir.name
     tables = [layer_table(done.report.plan, done.stages), measured_table(new.summary)]
     runs_shown = {name: (new.summary, new.analysis)}
     write_page(out_dir / "report.html", f"residua: {name}", runs_shown, tables=tables)
-    if as_json:
+    if shown.as_json:
         print(json.dumps(new.summary))
         return
     print_tables(tables)

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from residua.cli_options import command
+from residua.cli_options import DataNamed, Shown, command
 from residua.terminal import out, print_tables
 
 if TYPE_CHECKING:
     from residua.depth.pruning import PruneConfig
+    from residua.pruned import Healing
 
 
 def inspect_any(
@@ -44,54 +45,42 @@ def inspect_any(
 
 def prune_any(
     source: str,
-    data: tuple[str | None, str | None],
+    data: DataNamed,
     config: "PruneConfig",
     out_dir: Path,
-    healing: tuple[int, float | None],
-    shown: tuple[bool, bool, bool],
+    healing: "Healing",
+    shown: Shown,
+    *,
+    parts: bool,
 ) -> None:
-    """Cut a model and write it.
-
-    Args:
-        source: which one.
-        data: data, and the folder where data sets lie.
-        config: what is to be reached.
-        out_dir: new folder.
-        healing: epochs, and highest learning rate.
-        shown: whether parts of blocks are layers, a summary as JSON, no progress.
-    """
+    """Cut a model, write it, and show what went; with parts, attention and MLP for themselves."""
     from dataclasses import replace
 
     from residua.healing import HealConfig
-    from residua.model_runs import layers_of_model, prune_model
+    from residua.model_runs import Subject, layers_of_model, prune_model
     from residua.model_source import load_batches, load_model
     from residua.progress import share_bar
     from residua.report.prune_tables import layer_table, model_table
 
-    parts, as_json, quiet = shown
     model = load_model(source)
-    batches = load_batches(data[0], source, data[1], 0)
+    batches = load_batches(data.name, source, data.folder, 0)
     stack = layers_of_model(model, batches, parts=parts)
-    epochs, lr = healing
     heal = None
-    if epochs:
-        steps = epochs * sum(1 for _ in batches.fit)
+    if healing.epochs:
+        steps = healing.epochs * sum(1 for _ in batches.fit)
         heal = HealConfig(steps, loss=batches.loss)
-        heal = heal if lr is None else replace(heal, lr=lr)
-    hidden = quiet or as_json
-    with share_bar("plans, compensations, measurements", disable=hidden) as advance:
+        heal = heal if healing.lr is None else replace(heal, lr=healing.lr)
+    with share_bar("plans, compensations, measurements", disable=shown.hidden) as advance:
         done = prune_model(
-            source,
-            stack,
-            batches,
+            Subject(source, stack, batches),
             out_dir,
             replace(config, loss=batches.loss),
             heal,
             command(),
             advance=advance,
-            progress=not hidden,
+            progress=not shown.hidden,
         )
-    if as_json:
+    if shown.as_json:
         print(json.dumps(done.summary))
         return
     print_tables([layer_table(done.report.plan, done.stages), model_table(done.summary)])

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,27 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Parts = Annotated[
     bool, typer.Option("--parts", help="Attention and MLP of a model's blocks for themselves.")
 ]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a command tells what it does: a summary as JSON, and whether without progress."""
+
+    as_json: bool
+    quiet: bool
+
+    @property
+    def hidden(self) -> bool:
+        """Whether no progress is shown."""
+        return self.as_json or self.quiet
+
+
+@dataclass(frozen=True)
+class DataNamed:
+    """Data as the user named them, and the folder where data sets lie."""
+
+    name: str | None
+    folder: str | None
 
 
 def refuse_parts(parts: bool, run: str) -> None:

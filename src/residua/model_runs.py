@@ -45,6 +45,15 @@ _BESIDE = (
 
 
 @dataclass(frozen=True)
+class Subject:
+    """A model, where it came from, its layers, and data for it."""
+
+    source: str
+    stack: FoundStack
+    data: ModelData
+
+
+@dataclass(frozen=True)
 class CutModel:
     """A model cut and written.
 
@@ -101,9 +110,7 @@ def inspect_model(stack: FoundStack, data: ModelData) -> xr.Dataset:
 
 
 def prune_model(
-    source: str,
-    stack: FoundStack,
-    data: ModelData,
+    subject: Subject,
     folder: Path,
     config: PruneConfig,
     healing: HealConfig | None,
@@ -118,6 +125,7 @@ def prune_model(
         InputError: the folder exists, the aim cannot be reached, or the data do not fit.
         StoppedError: a signal ended the healing; the same command goes on with it.
     """
+    stack, data = subject.stack, subject.data
     left = folder.is_dir() and {path.name for path in folder.iterdir()} <= {HEALING}
     if folder.exists() and not left:  # a healing that was stopped leaves its checkpoint alone
         raise InputError(f"{str(folder)!r} exists already and is not empty; pass a new folder")
@@ -130,10 +138,10 @@ def prune_model(
         small.cpu()
         figures = held_out_figures(small, data.held_out, config.loss)
         healed = Measured(len(report.plan.keep), figures.loss, figures.accuracy, 0.0)
-    files = _written(small, stack, source, folder)
+    files = _written(small, subject, folder)
     (folder / "plan.json").write_text(report.plan.to_json() + "\n", encoding="utf-8")
     summary = {
-        "model": source,
+        "model": subject.source,
         "removed": [report.plan.names[t - 1] for t in report.plan.removed],
         "reason": report.plan.reason,
         "compensation": report.compensation.kind if report.compensation else "none",
@@ -160,11 +168,11 @@ def _untied(stack: FoundStack, report: PruneReport) -> bool:
     )
 
 
-def _written(small: nn.Module, stack: FoundStack, source: str, folder: Path) -> tuple[str, ...]:
+def _written(small: nn.Module, subject: Subject, folder: Path) -> tuple[str, ...]:
     """Write the cut model in the form of its own, or in residua's where parts of blocks are gone."""
     small.eval()
     save_pretrained: Any = getattr(small, "save_pretrained", None)
-    if stack.parts:
+    if subject.stack.parts:
         from residua.store import save
 
         save(small, folder / "model.safetensors")
@@ -173,7 +181,7 @@ def _written(small: nn.Module, stack: FoundStack, source: str, folder: Path) -> 
         save_model(small, str(folder / "model.safetensors"))
         return ("model.safetensors",)
     save_pretrained(folder)
-    _copy_tokenizer(source, folder)
+    _copy_tokenizer(subject.source, folder)
     return ("config.json", "model.safetensors")
 
 

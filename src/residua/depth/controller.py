@@ -207,7 +207,8 @@ class DepthController:
         kind, options = kind_in_training(stack), FitOptions(loss=self.config.loss, merge=gathered)
         best: tuple[DepthPlan, Compensation | None] = (plan_depth(found, "spans", keep=T), None)
         loss = before.loss
-        few, enough = max(self.config.keep, len(found.products)) - 1, T
+        fewest = max(self.config.keep, len(found.products))
+        few, enough = fewest - 1, T
         while enough - few > 1:
             keep = (few + enough) // 2
             plan = plan_depth(found, "spans", keep=keep)
@@ -219,8 +220,13 @@ class DepthController:
                 enough, best, loss = keep, (plan, fitted), reached
             else:
                 few = keep
-        said = f"held-out loss {before.loss:.4f} with {T} layers, {loss:.4f} with {enough}"
-        return replace(best[0], reason=f"{said}; {best[0].reason}"), best[1]
+        plan, made = best
+        said = f"held-out loss {before.loss:.4f} with {T} layers"
+        if plan.removed:
+            said += f", {loss:.4f} with {enough}; {plan.reason}"
+        else:
+            said += f", above {allowed:.4f} with fewer" if fewest < T else ", and no fewer may stay"
+        return replace(plan, reason=said), made
 
     def _figures(self, model: nn.Module, held_out: Iterable[Any]) -> HeldOut:
         return total(gathered(held_out_figures(model, held_out, self.config.loss)))
