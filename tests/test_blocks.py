@@ -327,19 +327,17 @@ class Block(nn.Module):
 
     def __init__(self, how="plain", inner=12):
         super().__init__()
-        self.norm, self.rms, self.how = nn.LayerNorm(6), nn.RMSNorm(6), how
+        self.norm, self.how = nn.RMSNorm(6) if how == "rms" else nn.LayerNorm(6), how
         self.mlp = nn.Sequential(nn.Linear(6, inner), nn.GELU(), nn.Linear(inner, 6))
 
     def forward(self, x, scale=1.0):
         if self.how == "in place":
             x += self.mlp(self.norm(x))
             return x
-        if self.how == "post-norm":
+        if self.how in ("post-norm", "rms"):
             return self.norm(x + self.mlp(x))
         if self.how == "relu":
             return torch.relu(x + self.mlp(x))
-        if self.how == "rms":
-            return self.rms(x + self.mlp(x))
         if self.how.startswith("checkpointed") and torch.is_grad_enabled():
             return checkpoint(
                 lambda x: x + self.mlp(self.norm(x)), x, use_reentrant="again" in self.how
