@@ -10,6 +10,7 @@ import transformers as tf
 from torch import nn
 
 import residua as rs
+from residua.depth.cut_checks import again
 from residua.depth.norms import slope
 from residua.streaming import held_out_figures
 from test_blocks import FAMILIES, IDS, SMALL, TEXT, Block, Model, batch, llama, made, plan_without
@@ -585,6 +586,37 @@ def test_healing_lowers_the_loss_keeps_the_teacher_and_is_gone_on_with(tmp_path)
     rs.heal(again, TOKENS, config, teacher=teacher, folder=tmp_path)
     for name, value in again.state_dict().items():
         torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_with_a_plan_every_layer_is_held_to_the_teachers_states(parts):
+    """Without one the last states alone are, and those between drift away."""
+    torch.manual_seed(0)
+    model = llama().eval()
+    stack = rs.find_blocks(model, IDS, parts=parts)
+    cut = plan(stack, 2, 3)
+    ends = [last for _, last in cut.spans(stack.stages)]
+    wanted = rs.trace(stack, IDS).states[1:]
+
+    def far(small):
+        states = rs.trace(again(stack, cut, small), IDS).states[1:]
+        each = [(states[i] - wanted[t - 1]).square().mean() for i, t in enumerate(ends)]
+        return [float(d) for d in each]
+
+    found = []
+    for given in (cut, None):
+        small = rs.apply(cut, stack)
+        config = rs.HealConfig(
+            30, lr=2e-3, loss=rs.next_token, accelerator="cpu", teaching=1.0, states=30.0
+        )
+        before = far(small)
+        rs.heal(small, TOKENS, config, teacher=stack, plan=given)
+        found.append(far(small))
+    assert found[0][-1] < before[-1]
+    assert sum(found[0]) < 0.9 * sum(found[1])
+    other = plan(rs.find_blocks(gpt(3), IDS), 1)
+    with pytest.raises(rs.InputError, match="the plan is for a stack of"):
+        rs.heal(rs.apply(cut, stack), TOKENS, config, teacher=stack, plan=other)
 
 
 def test_healing_that_cannot_be_is_refused():

@@ -21,7 +21,7 @@ ORDER = [
     {"tracing", "statistics"},
     {"dynamics", "transients"},
     {"depth"},
-    {"progress", "folder"},
+    {"progress", "folder", "teaching"},
     {"train_config"},
     {"augment", "checkpoints"},
     {"training", "healing", "analysis"},

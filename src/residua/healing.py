@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from residua.checkpoints import refuse_foreign
-from residua.errors import InputError, StackError, StoppedError
+from residua.depth.plan import DepthPlan
+from residua.errors import InputError, StoppedError
 from residua.inputs import as_any_inputs, check_labels, split_batch
-from residua.layers import ResidualStack, outputs_of, weight_of
+from residua.layers import weight_of
 from residua.losses import Loss, cross_entropy, sample_losses
 from residua.progress import StepBar, quietly
-from residua.stack import stack_of
+from residua.stack import FoundStack
 from residua.streaming import evaluating, refuse_iterators
+from residua.teaching import Paired, distance, divergence, outputs_and_states, paired
 
 HEALING = "healing.ckpt"
 
@@ -37,7 +39,7 @@ class HealConfig:
         weight_decay: AdamW's, of the parameters with two dimensions or more.
         clip: largest gradient norm.
         teaching: the teacher's share of the loss, the labels' is the rest; without a teacher 0.
-        states: by how much the distance of the last state to the teacher's counts beside it.
+        states: by how much the distance of states to the teacher's counts beside it.
         loss: (outputs, targets) → the loss of each sample, or token; default cross-entropy.
         precision: Lightning's, such as "32-true", "bf16-mixed".
         accelerator: Lightning's, such as "cpu", "gpu", "auto".
@@ -76,28 +78,33 @@ def heal(
     batches: Iterable[Any],
     config: HealConfig,
     *,
-    teacher: nn.Module | None = None,
+    teacher: nn.Module | FoundStack | None = None,
+    plan: DepthPlan | None = None,
     folder: Path | None = None,
     progress: bool = False,
 ) -> None:
     """Train a cut model, in place, for a few steps on labels and on the uncut model's outputs.
 
     The loss of a batch is (1 − s)·E loss(outputs, labels) + s·E KL(teacher's probabilities ‖ its own)
-    + r·E(x_T − the teacher's)² / var(the teacher's), over samples or tokens, s = `teaching`,
-    r = `states`; the last term where both have residual layers, and last states of one shape. The model
-    is left in evaluation mode.
+    + r·E(x_t − the teacher's)² / var(the teacher's), over samples or tokens, s = `teaching`,
+    r = `states`; the last term where both have residual layers, with the last state of each or, where
+    the plan of the cut is given, the mean over the layers that stayed, each beside the last of those it
+    stands for. The model is left in evaluation mode.
 
     Args:
         model: any model; what :func:`residua.prune` or :func:`residua.apply` returned, say.
         batches: training batches (x, labels), or mappings of named inputs with `labels`; begun anew
             when they end.
         config: how long, how fast.
-        teacher: the uncut model; it is not changed.
+        teacher: the uncut model, or what :func:`residua.find_blocks` returned of it; it is not changed.
+        plan: by which the model was cut from the teacher.
         folder: where a checkpoint is kept, from which the same call goes on when it was stopped.
         progress: show a bar with the remaining time.
 
     Raises:
-        InputError: batches can be read only once, are empty or do not fit; training diverged.
+        InputError: batches can be read only once, are empty or do not fit; training diverged; the plan
+            is for another teacher.
+        StackError: a plan is given, and the layers it keeps are not found in the model.
         StoppedError: a signal ended the training early.
 
     Source: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015; Romero et al.,
@@ -109,7 +116,7 @@ def heal(
             f"no parameter of the {type(model).__name__} requires a gradient, so nothing can be trained"
         )
     last = folder / HEALING if folder is not None else None
-    module = _Healing(model, config, teacher)
+    module = _Healing(model, config, teacher, plan)
     begun = _begun(last, module.made_of) if last is not None and last.exists() else 0
     kept: list[Any] = []
     if folder is not None:
@@ -125,7 +132,7 @@ def heal(
     model.train()
     try:
         # SystemExit is Lightning's answer to Ctrl-C.
-        with quietly(), suppress(SystemExit), evaluating(teacher or nn.Identity()):
+        with quietly(), suppress(SystemExit), evaluating(*module.teacher):
             trainer = L.Trainer(
                 max_steps=config.steps,
                 max_epochs=-1,
@@ -184,13 +191,21 @@ class _Endless(IterableDataset[Any]):
 class _Healing(L.LightningModule):
     """A model, its loss, and AdamW with warm-up and cosine."""
 
-    def __init__(self, model: nn.Module, config: HealConfig, teacher: nn.Module | None):
+    def __init__(
+        self,
+        model: nn.Module,
+        config: HealConfig,
+        teacher: nn.Module | FoundStack | None,
+        plan: DepthPlan | None,
+    ):
         super().__init__()
-        self.model, self.config = model, config
-        self.stacks: tuple[ResidualStack | None, ResidualStack | None] | None = None
-        self.made_of = {"training": repr(config), "model": _checksum(model)}
-        # A tuple, so that it is neither trained nor saved.
-        self.teacher = () if teacher is None else (teacher,)
+        self.model, self.config, self.plan = model, config, plan
+        self.made_of = {"training": repr(config), "model": _checksum(model), "plan": str(plan)}
+        # Tuples, so that the teacher is neither trained nor saved.
+        self.given = () if teacher is None else (teacher,)
+        self.teacher = tuple(g.model if isinstance(g, FoundStack) else g for g in self.given)
+        self.paired: Paired | None = None
+        self.looked = False
 
     def on_fit_start(self) -> None:
         """Bring the teacher to where the training is."""
@@ -208,18 +223,20 @@ class _Healing(L.LightningModule):
         if labels is None:
             raise InputError("training batches must be (x, labels), or mappings with `labels`")
         x = as_any_inputs(x, weight_of(self.model))
-        stacks = self._stacks(x)
-        outputs, state = _with_last_state(self.model, stacks[0], x)
+        self._pair(x)
+        pairs = self.paired.pairs if self.paired is not None else ()
+        stack = self.paired.own if self.paired is not None else None
+        outputs, states = outputs_and_states(self.model, stack, {i for i, _ in pairs}, x)
         targets = check_labels(labels, outputs.shape[-1]).to(outputs.device)
         loss = sample_losses(self.config.loss, outputs, targets).mean()
         for teacher in self.teacher:
+            stack = self.paired.whole if self.paired is not None else None
             with torch.no_grad():
-                told, wanted = _with_last_state(teacher, stacks[1], x)
+                told, wanted = outputs_and_states(teacher, stack, {t for _, t in pairs}, x)
             share = self.config.teaching
             counted = targets >= 0 if targets.ndim == 2 and outputs.ndim == 3 else ...
-            loss = (1 - share) * loss + share * _divergence(told[counted], outputs[counted])
-            if state is not None and wanted is not None and state.shape == wanted.shape:
-                loss = loss + self.config.states * (state - wanted).square().mean() / wanted.var()
+            loss = (1 - share) * loss + share * divergence(told[counted], outputs[counted])
+            loss = loss + self.config.states * distance(states, wanted, pairs)
         if not bool(loss.isfinite()):
             raise InputError(
                 f"training diverged: the loss is {float(loss)} after {self.global_step} steps; pass a "
@@ -227,14 +244,10 @@ class _Healing(L.LightningModule):
             )
         return loss
 
-    def _stacks(self, x: Any) -> tuple[ResidualStack | None, ResidualStack | None]:
-        """Return the residual layers of model and teacher, found with the first batch."""
-        if self.stacks is None and self.teacher and self.config.states:
-            try:
-                self.stacks = stack_of(self.model, x), stack_of(self.teacher[0], x)
-            except StackError:
-                self.stacks = None, None
-        return self.stacks or (None, None)
+    def _pair(self, x: Any) -> None:
+        """Find the layers of model and teacher, with the first batch."""
+        for given in self.given if self.config.states and not self.looked else ():
+            self.paired, self.looked = paired(self.model, given, self.plan, x), True
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and its schedule."""
@@ -266,26 +279,3 @@ def _checksum(model: nn.Module) -> str:
         if v.numel()
     ]
     return f"{type(model).__name__} {zlib.crc32(repr(sums).encode()):08x}"
-
-
-def _with_last_state(
-    model: nn.Module, stack: ResidualStack | None, x: Any
-) -> tuple[Tensor, Tensor | None]:
-    """Return outputs and, where the layers are known, the state after the last of them."""
-    if stack is None:
-        return outputs_of(model, x).float(), None
-    last: list[Tensor] = []
-
-    def visit(t: int, before: Tensor, after: Tensor) -> None:
-        if stack is not None and t == stack.depth:
-            last.append(after.float())
-
-    with stack.watch(visit, copy=False):
-        outputs = stack.outputs(x).float()
-    return outputs, last[0]
-
-
-def _divergence(told: Tensor, outputs: Tensor) -> Tensor:
-    """Return the mean over samples, or tokens, of the divergence between two models' probabilities."""
-    theirs, own = (z.flatten(0, -2).log_softmax(1) for z in (told, outputs))
-    return nn.functional.kl_div(own, theirs, reduction="batchmean", log_target=True)

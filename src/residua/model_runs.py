@@ -134,7 +134,8 @@ def prune_model(
     healed = None
     folder.mkdir(parents=True, exist_ok=True)
     if healing is not None:
-        heal(small, data.fit, healing, teacher=stack.model, folder=folder, progress=progress)
+        plan = report.plan
+        heal(small, data.fit, healing, teacher=stack, plan=plan, folder=folder, progress=progress)
         small.cpu()
         figures = held_out_figures(small, data.held_out, config.loss)
         healed = Measured(len(report.plan.keep), figures.loss, figures.accuracy, 0.0)
