@@ -7,15 +7,15 @@ from residua.studies.tables import Seeds, made, table
 
 _HEAD = """## Transformers: a quarter of the blocks gone
 
-A ViT (MNIST, width 64, {vit_steps} steps) and a GPT-2 (Python's own help texts by characters, width
-128, {gpt_steps} steps) of 8 blocks, made from transformers' configurations and trained here; 2 blocks
-go. Which, is decided by the validation loss of the compensated model, between "spans",
-"block-influence" and "last". Test loss in nats (a sample, a character) and, in brackets, test error.
+A ViT (MNIST, width 64, {vit_steps} steps) and a GPT-2 (Python's own help texts, every paragraph once, in
+1,024 byte pairs, width 128, {gpt_steps} steps) of 8 blocks, made from transformers' configurations and
+trained here; 2 blocks go. Which, is decided by the validation loss of the compensated model, between
+"spans", "block-influence" and "last". Test loss in nats (a sample, a token), in brackets test error.
 Patched: the least squares of ReplaceMe, on the same plan and data. Readers: the blocks alone made up
 for, without a new head. Healed: compensated, then trained for a tenth of the steps on labels and the
-uncut model. Longer: the uncut model, trained for as many more steps on labels. Both with the rate of
-the lowest validation loss of those tried. Scratch: 6 blocks, all steps. Rise: of healed over longer,
-the bound is 1 %.
+uncut model's outputs and states. Longer: the uncut model, trained for as many more steps on labels.
+Both with the rate of the lowest validation loss of those tried. Scratch: 6 blocks, all steps. Rise: of
+healed over longer, the bound is 1 %.
 """
 _COLUMNS = ("uncut", "raw", "patched", "readers", "compensated", "healed", "longer")
 
