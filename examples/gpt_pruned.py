@@ -19,7 +19,9 @@ parser.add_argument("folder", nargs="?", help="where the model is saved; default
 parser.add_argument("--steps", type=int, default=240, help="of training; healing takes a tenth")
 args = parser.parse_args()
 
-text = "\n".join(said for _, said in sorted(pydoc_data.topics.topics.items()))
+# Each paragraph once: a fifth are said again elsewhere, and what is held out is not to be known.
+said = (topic.split("\n\n") for _, topic in sorted(pydoc_data.topics.topics.items()))
+text = "\n\n".join(dict.fromkeys(paragraph for topic in said for paragraph in topic))
 letters = sorted(set(text))
 number = {c: i for i, c in enumerate(letters)}
 ids = torch.tensor([number[c] for c in text])  # (character,)
@@ -59,7 +61,8 @@ small, report = rs.prune(model, batches(train[::48]), batches(val), aim)
 print(report.plan)
 print(f"raw cut, {small.config.n_layer} blocks: {loss(rs.apply(report.plan, model)):.4f}")
 print(f"compensated: {loss(small):.4f}")
-rs.heal(small, batches(train, 1), rs.HealConfig(args.steps // 10, lr=5e-4, **how), teacher=model)
+healing = rs.HealConfig(args.steps // 10, lr=5e-4, **how)
+rs.heal(small, batches(train, 1), healing, teacher=model, plan=report.plan)
 print(f"healed: {loss(small):.4f}")
 
 with tempfile.TemporaryDirectory() as temporary:

@@ -51,12 +51,12 @@ def test_a_vit_loses_layers_while_it_trains(tmp_path):
 
 
 def test_a_gpt_is_cut_healed_saved_and_read_back(tmp_path):
-    out = printed("gpt_pruned.py", tmp_path, "gpt", "--steps", "60")
+    out = printed("gpt_pruned.py", tmp_path, "gpt", "--steps", "120")
     uncut, raw = figure(out, "uncut, 8 blocks"), figure(out, "raw cut, 6 blocks")
     compensated, healed = figure(out, "compensated"), figure(out, "healed")
-    assert uncut < 2.6  # a guess by how often each character occurs: 3.2
+    assert uncut < 2.5  # a guess by how often each character occurs: 3.2
     assert compensated < raw
-    assert abs(compensated - uncut) < (raw - uncut) / 2
+    assert compensated < uncut + 0.01
     assert healed < uncut + 0.02
     assert figure(out, "read back, 6 blocks") == pytest.approx(healed, abs=2e-4)
     assert len(eval(re.search(r"^generated: (.*)$", out, re.MULTILINE)[1])) == 64
