@@ -36,7 +36,7 @@ ORDER = [
     {"studies"},
     {"terminal", "cli_options", "cli_fit_options"},
     {"cli_models"},
-    {"cli_experiments", "cli_depth"},
+    {"cli_experiments", "cli_depth", "cli_compare"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -15,6 +15,7 @@ from residua.choices import (
     Adaptive,
     SplitName,
 )
+from residua.cli_compare import compare
 from residua.cli_depth import prune
 from residua.cli_experiments import dynamics, reproduce
 from residua.cli_models import inspect_any
@@ -232,6 +233,7 @@ def demo(
 
 
 app.command()(prune)
+app.command()(compare)
 app.command()(dynamics)
 app.command()(reproduce)
 

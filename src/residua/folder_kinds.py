@@ -53,7 +53,7 @@ def _without_config(folder: Path) -> str:
         )
     runs = runs_in(folder)
     if runs:
-        return f"it has no config.json, but holds the runs {', '.join(runs)}; pass one of them"
+        return f"it has no config.json, but holds the runs {_listed(runs)}; pass one of them"
     return "it has no config.json; pass a run folder"
 
 
@@ -70,8 +70,12 @@ def _experiment(folder: Path) -> str:
         told += f"; read arrays with residua.load({str(arrays[0])!r})"
     trained = runs_in(folder / "training")
     if trained:
-        told += f"; its networks are the runs {', '.join(trained)}"
+        told += f"; its networks are the runs {_listed(trained)}"
     return told
+
+
+def _listed(paths: list[str]) -> str:
+    return ", ".join(map(repr, paths[:3])) + (f" and {len(paths) - 3} more" * (len(paths) > 3))
 
 
 def _cut_model(folder: Path, config: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -71,6 +72,7 @@ def read_arrays(path: Path, remedy: str = INTACT) -> xr.Dataset:
     """
     check_readable(path, remedy)
     try:
+        _check_structure(path)
         with xr.open_dataset(path.absolute(), engine="h5netcdf") as file:
             found: xr.Dataset = file.load()
     except Exception as error:  # what a damaged file raises depends on where it is damaged
@@ -98,6 +100,13 @@ def check_format(attrs: Any, path: Path, remedy: str) -> int:
             f"{FORMAT}); update residua to read it"
         )
     return int(found)
+
+
+def _check_structure(path: Path) -> None:
+    """Raise what HDF5 does of a damaged file; h5netcdf would print more of it when it is collected."""
+    with h5py.File(path, "r") as file:
+        dict(file.attrs)
+        file.visititems(lambda name, found: dict(found.attrs) and None)
 
 
 @contextmanager
