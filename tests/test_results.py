@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -299,3 +300,15 @@ def test_the_page_on_results_names_all_that_is_stored(run, tmp_path):
     missing = [n for n in [*measured.variables, *measured.attrs] if f"`{n}`" not in page]
     missing += [n for n in rs.load(run).summary if f"`{n}`" not in page]
     assert missing == []
+
+
+def test_the_code_of_the_page_on_results_runs(run, tmp_path, monkeypatch):
+    shutil.copytree(run, tmp_path / "runs" / "digits")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parent.parent / "docs" / "results.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    names = {}
+    for block in blocks:
+        exec(compile(block, "results.md", "exec"), names)
+    assert names["net"].depth == 3
