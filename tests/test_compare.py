@@ -94,6 +94,8 @@ def test_what_cannot_be_compared_ends_with_status_2(runs, tmp_path):
     failing("is the same run as", "compare", one, runs["deep"], one, *out)
     (tmp_path / "link").symlink_to(one)
     failing("is the same run as", "compare", one, tmp_path / "link", *out)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    failing("there is no such folder; pass a run folder", "compare", one, tmp_path / "loop", *out)
     failing("there is no such folder; pass a run folder", "compare", one, tmp_path / "no", *out)
     failing("it is a file; pass a run folder", "compare", one, one / "summary.json", *out)
     failing("it has no config.json; pass a run folder", "compare", one, one / "logs", *out)

@@ -136,6 +136,17 @@ def test_a_truncated_file_is_named_with_what_is_wrong_and_what_to_do(copy, name,
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    "name", ["analysis.nc", "summary.json", "config.json", "model.safetensors"]
+)
+def test_what_is_no_file_is_left_where_it_is(copy, name):
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    for command in ("inspect", "resume"):
+        failing(f"{name}' is no file; move it away, then", command, copy)
+    assert (copy / name).is_dir()
+
+
 @pytest.mark.parametrize("name", ["analysis.nc", "model.safetensors"])
 def test_resume_writes_a_damaged_or_missing_result_anew(copy, name):
     before, model = rs.load(copy), (copy / "model.safetensors").read_bytes()

@@ -27,7 +27,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     except OSError as error:
         _remove(part)
-        said = error.strerror or str(error)
+        said = os.strerror(error.errno) if error.errno else str(error)  # HDF5 says more
         raise InputError(
             f"{str(path)!r} cannot be written ({said}); make room or pass a folder that can be written"
         ) from error

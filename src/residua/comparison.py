@@ -1,5 +1,6 @@
 """Several finished runs side by side: their names, what they differ in, what cannot be compared."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,13 +81,13 @@ def settings_of(run: Run) -> dict[str, Any]:
 
 def _plain(folder: Path) -> Path:
     """Return a folder under a name that it has, where it was given as . or with .. in it."""
-    return folder.resolve() if not folder.name or ".." in folder.parts else folder
+    return Path(os.path.realpath(folder)) if not folder.name or ".." in folder.parts else folder
 
 
 def _refuse_repeated(folders: Sequence[Path]) -> None:
-    seen: dict[Path, Path] = {}
+    seen: dict[str, Path] = {}
     for folder in folders:
-        where = folder.resolve()
+        where = os.path.realpath(folder)  # of links in a circle, too
         if where in seen:
             raise InputError(
                 f"{str(folder)!r} is the same run as {str(seen[where])!r}; pass every run once"

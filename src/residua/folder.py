@@ -57,17 +57,23 @@ def new_folder(folder: Path | None) -> Iterator[None]:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of a run; the lock goes with the process, however it ends."""
+    lock = FileLock(folder / _LOCK)
     try:
-        with FileLock(folder / _LOCK, timeout=0):
-            try:
-                yield
-            finally:
-                (folder / _LOCK).unlink(missing_ok=True)
+        lock.acquire(timeout=0)
     except Timeout as error:
         raise InputError(
             f"another process is working on the run in {str(folder)!r}; wait for it, or pass a new "
             "folder"
         ) from error
+    except OSError as error:
+        raise InputError(
+            f"the folder {str(folder)!r} cannot be written ({error.strerror}); pass another"
+        ) from error
+    try:
+        yield
+    finally:
+        (folder / _LOCK).unlink(missing_ok=True)
+        lock.release()
 
 
 def merge_logs(folder: Path) -> None:

@@ -121,8 +121,10 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def check_readable(path: Path, remedy: str = INTACT) -> None:
-    """Raise DamagedError of a missing file, InputError of one that may not be read."""
+    """Raise DamagedError of a missing file, InputError of what is none or may not be read."""
     with readable(path):
-        if not path.is_file():
+        if not path.exists():
             raise DamagedError(f"{str(path)!r} is missing; {remedy}")
+        if not path.is_file():
+            raise InputError(f"{str(path)!r} is no file; move it away, then {remedy}")
         path.open("rb").close()
