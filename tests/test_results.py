@@ -219,6 +219,9 @@ def test_results_of_another_format_are_refused(copy, version):
     said = "update residua to read it" if version == FORMAT + 1 else "which is no version"
     failing(said, "inspect", copy)
     if version == FORMAT + 1:
+        config = read_json(copy / "config.json")
+        write_json(copy / "config.json", config | {"a setting of then": 1})
+        failing(said, "inspect", copy)
         before = (copy / "analysis.nc").read_bytes()
         failing(said, "resume", copy)  # what a newer one wrote is not replaced
         assert (copy / "analysis.nc").read_bytes() == before

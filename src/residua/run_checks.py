@@ -44,6 +44,15 @@ _ANALYSIS = (
 )
 
 
+def refuse_newer(folder: Path) -> None:
+    """Raise InputError of a run that a newer residua wrote, whose configuration may have more in it."""
+    try:
+        found = read_json(folder / SUMMARY)
+    except InputError:
+        return
+    check_format(found, folder / SUMMARY, remedy_of(folder))
+
+
 def check_summary(summary: dict[str, Any], path: Path, remedy: str) -> None:
     """Raise DamagedError unless a summary holds what a run's does, InputError of a newer one."""
     version = check_format(summary, path, remedy)

@@ -19,6 +19,7 @@ from residua.run_checks import (
     SUMMARY,
     check_analysis,
     check_summary,
+    refuse_newer,
     remedy_of,
 )
 from residua.run_config import RunConfig
@@ -131,6 +132,7 @@ def read_config(folder: Path) -> tuple[RunConfig, str]:
         reason = why_no_run(folder)
     if reason is not None:
         raise InputError(f"no run in {str(folder)!r}: {reason}")
+    refuse_newer(folder)
     found = read_json(folder / CONFIG, remedy_of(folder))
     try:
         command = found.pop("command")
