@@ -147,7 +147,7 @@ def test_a_damaged_run_is_refused(run, tmp_path):
 
     for name, said in [
         ("model.safetensors", "is truncated or no safetensors file"),
-        ("analysis.nc", "is missing or damaged"),
+        ("analysis.nc", "is truncated or damaged"),
         ("summary.json", "is not readable JSON"),
         ("config.json", "is not readable JSON"),
     ]:

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
     {"errors", "choices", "provenance", "distributed", "ports", "graph", "untying"},
-    {"passes", "losses"},
+    {"passes", "losses", "atomic"},
+    {"stored"},
     {"nets", "convnet", "data", "sources", "layers", "calls"},
     {"parts"},
     {"readout", "discovery", "skipped"},
@@ -24,8 +25,10 @@ ORDER = [
     {"progress", "folder", "teaching"},
     {"train_config"},
     {"augment", "checkpoints"},
-    {"training", "healing", "analysis"},
+    {"training", "healing", "analysis", "folder_kinds"},
+    {"run_config", "run_checks"},
     {"runs"},
+    {"run_training", "loading", "comparison"},
     {"pruned"},
     {"map_source", "model_source"},
     {"model_runs"},
@@ -33,7 +36,7 @@ ORDER = [
     {"studies"},
     {"terminal", "cli_options", "cli_fit_options"},
     {"cli_models"},
-    {"cli_experiments", "cli_depth"},
+    {"cli_experiments", "cli_depth", "cli_compare"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -1,12 +1,14 @@
 """residua inspect and residua prune of models that are not residua's."""
 
 import json
+import re
 import sys
 import textwrap
 
 import pytest
 import torch
 import transformers as tf
+from safetensors.torch import load_model
 
 import residua as rs
 from test_cli import residua
@@ -92,6 +94,20 @@ def test_a_model_of_transformers_is_inspected_cut_and_an_ordinary_one_again(gpt,
     assert summary["untied"]
     assert summary["after"]["layers"] == summary["healed"]["layers"] == 2
     assert rs.DepthPlan.from_json((out / "plan.json").read_text()).depth == 4
+    assert summary["format"] == 1
+    reader = f"transformers.GPT2LMHeadModel.from_pretrained({str(out)!r})"
+    with pytest.raises(
+        rs.InputError, match=re.escape(f"cut model of transformers; read it with {reader}")
+    ):
+        rs.load(out)
+    done = residua("inspect", out, "--data", "residua_mine:text", "--out", tmp_path / "shown")
+    assert done.returncode == 0, done.stderr
+    arrays = rs.load(tmp_path / "shown" / "analysis.nc")
+    assert arrays.block.values.tolist() == ["transformer.h.0", "transformer.h.1"]
+    with pytest.raises(
+        rs.InputError, match="holds the measures of residua inspect, without a netw"
+    ):
+        rs.load(tmp_path / "shown")
     again = residua(*arguments)
     assert again.returncode == 2
     assert "exists already and is not empty; pass a new folder" in again.stderr
@@ -129,11 +145,21 @@ def test_a_factory_and_parts_of_blocks(tmp_path):
 
     small = rs.load(out / "model.safetensors", residua_mine.model())
     assert rs.find_blocks(small, torch.randn(2, 64)).depth >= 3
+    with pytest.raises(
+        rs.InputError, match="a model without parts of its blocks; read it with resid"
+    ):
+        rs.load(out)
     whole = tmp_path / "whole"
     done = residua("prune", "residua_mine:model", *arguments[:4], "--out", whole, "--json")
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["removed"]) == 2
-    assert (whole / "model.safetensors").exists()
+    with pytest.raises(
+        rs.InputError, match=r"your own; make the model, apply plan.json with residua"
+    ):
+        rs.load(whole)
+    plan = rs.DepthPlan.from_json((whole / "plan.json").read_text())  # … as it says
+    small = rs.apply(plan, rs.find_blocks(residua_mine.model(), torch.randn(2, 64)))
+    assert load_model(small, whole / "model.safetensors") == (set(), [])
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ def test_a_stopped_experiment_goes_on_and_a_finished_one_is_kept(tmp_path):
     repeat(what, tmp_path / "out", jobs | {"c": lambda: made("c", calls)}, done.append)
     assert calls == ["a", "b", "c"]
     (tmp_path / "out" / "a.nc").write_bytes(b"no")
-    with pytest.raises(InputError, match=r"result a in .* is damaged"):
+    with pytest.raises(
+        InputError, match=r"a.nc' is truncated or damaged .*; remove a.json to make"
+    ):
         repeat(what, tmp_path / "out", jobs | {"d": jobs["a"]}, done.append)
     with pytest.raises(KeyboardInterrupt):
         repeat(what, tmp_path / "nothing", {"b": stop}, done.append)

@@ -10,22 +10,23 @@ import pytest
 import torch
 
 import residua as rs
-from residua import runs
+from residua import run_training, runs
 from residua.augment import disturb
 from residua.depth.adaptive import AdaptiveDepth
+from residua.run_config import RunConfig
 from residua.train_config import TrainConfig
 from residua.training import Classifier, fit
 
 
 def config(**options):
     train = {"epochs": 6, "batch_size": 64, "accelerator": "cpu"} | options.pop("train", {})
-    return runs.RunConfig(
+    return RunConfig(
         **({"data": "digits", "width": 80, "depth": 6} | options), train=TrainConfig(**train)
     )
 
 
 def start(folder, **options):
-    return runs.start(config(**options), folder, "test", progress=False)
+    return run_training.start(config(**options), folder, "test", progress=False)
 
 
 ARGUMENTS = [
@@ -161,7 +162,7 @@ def test_an_existing_run_is_not_touched(tmp_path):
     with pytest.raises(rs.InputError, match="holds a run already; pass a new folder"):
         start(tmp_path / "run")
     with pytest.raises(rs.InputError, match="is finished"):
-        runs.resume(tmp_path / "run", progress=False)
+        run_training.resume(tmp_path / "run", progress=False)
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
 
 
@@ -178,7 +179,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, share):
     whole = last.read_bytes()
     last.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(rs.InputError, match=r"cannot continue from .*last\.ckpt.*truncated"):
-        runs.resume(tmp_path / "run", progress=False)
+        run_training.resume(tmp_path / "run", progress=False)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +208,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, options, what):
         last.write_bytes(stopped(tmp_path / "other", **options).read_bytes())
     before = last.read_bytes()
     with pytest.raises(rs.InputError, match=f"of another {what}"):
-        runs.resume(tmp_path / "run", progress=False)
+        run_training.resume(tmp_path / "run", progress=False)
     assert last.read_bytes() == before
 
 
@@ -243,7 +244,7 @@ def test_a_run_in_progress_is_left_alone(tmp_path):
     )
     wait_for_epoch(process, folder, 1)
     with pytest.raises(rs.InputError, match="another process is working on the run"):
-        runs.resume(folder, progress=False)
+        run_training.resume(folder, progress=False)
     process.kill()
     process.communicate()
 
@@ -252,10 +253,10 @@ def test_a_run_can_be_resumed_from_another_folder(tmp_path, monkeypatch):
     data = rs.load_data("digits")
     np.savez(tmp_path / "mine.npz", x=data.train.x.numpy(), y=data.train.y.numpy())
     monkeypatch.chdir(tmp_path)
-    runs.start(config(data="mine.npz", train={"epochs": 1}), tmp_path / "run", "t", progress=False)
+    start(tmp_path / "run", data="mine.npz", train={"epochs": 1})
     (tmp_path / "run" / "summary.json").unlink()
     monkeypatch.chdir("/")
-    assert runs.resume(tmp_path / "run", progress=False).summary["epochs"] == 1
+    assert run_training.resume(tmp_path / "run", progress=False).summary["epochs"] == 1
 
 
 def test_other_data_is_standardised_as_the_training_data_was(tmp_path):
@@ -362,7 +363,7 @@ def test_a_pickle_in_a_checkpoint_is_not_executed(tmp_path):
     last = stopped(tmp_path / "run", train={"epochs": 2})
     torch.save({"state_dict": {}, "evil": os.system}, last)
     with pytest.raises(rs.InputError, match="cannot continue from"):
-        runs.resume(tmp_path / "run", progress=False)
+        run_training.resume(tmp_path / "run", progress=False)
 
 
 @pytest.mark.parametrize(

@@ -60,15 +60,18 @@ if TYPE_CHECKING:
         state_jacobians,
     )
     from residua.dynamics.sweep import critical_step_size, stability_sweep
-    from residua.errors import InputError, MissingExtraError, ResiduaError, StackError
+    from residua.errors import DamagedError, InputError, MissingExtraError, ResiduaError, StackError
     from residua.healing import HealConfig, heal
     from residua.layers import ResidualStack
+    from residua.loading import load
     from residua.losses import each_token, next_token
     from residua.nets import MLP, ResNet
+    from residua.run_config import RunConfig
+    from residua.runs import Run
     from residua.sources import Split
     from residua.stack import FoundStack, find_blocks, find_stack, find_stages
     from residua.statistics import Moments, Statistics, accumulate
-    from residua.store import NetConfig, build, load, save
+    from residua.store import NetConfig, build, save
     from residua.streaming import HeldOut, held_out_figures
     from residua.tracing import Trace, trace
     from residua.train_config import TrainConfig
@@ -158,15 +161,18 @@ _HOME = {
         "ode_jacobian",
         "state_jacobians",
     ),
-    "errors": ("InputError", "MissingExtraError", "ResiduaError", "StackError"),
+    "errors": ("DamagedError", "InputError", "MissingExtraError", "ResiduaError", "StackError"),
     "nets": ("MLP", "ResNet"),
     "healing": ("HealConfig", "heal"),
     "layers": ("ResidualStack",),
     "stack": ("FoundStack", "find_blocks", "find_stack", "find_stages"),
+    "loading": ("load",),
+    "run_config": ("RunConfig",),
+    "runs": ("Run",),
     "losses": ("each_token", "next_token"),
     "streaming": ("HeldOut", "held_out_figures"),
     "statistics": ("Moments", "Statistics", "accumulate"),
-    "store": ("NetConfig", "build", "load", "save"),
+    "store": ("NetConfig", "build", "save"),
     "tracing": ("Trace", "trace"),
     "train_config": ("TrainConfig",),
     "training": ("evaluate", "fit"),
@@ -204,6 +210,7 @@ __all__ = [
     "ClassAttribution",
     "Compensation",
     "ConvResNet",
+    "DamagedError",
     "DataSplits",
     "Decision",
     "Decisions",
@@ -236,6 +243,8 @@ __all__ = [
     "ResiduaError",
     "ResidualMap",
     "ResidualStack",
+    "Run",
+    "RunConfig",
     "SampledGains",
     "Search",
     "SearchConfig",

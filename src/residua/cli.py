@@ -15,6 +15,7 @@ from residua.choices import (
     Adaptive,
     SplitName,
 )
+from residua.cli_compare import compare
 from residua.cli_depth import prune
 from residua.cli_experiments import dynamics, reproduce
 from residua.cli_models import inspect_any
@@ -83,7 +84,8 @@ def fit(
     [dim]Example: residua fit digits --epochs 60 --adaptive depth-curve --out runs/digits[/dim]
     """
     given = dict(locals())  # options are called as the fields that they fill
-    from residua import runs
+    from residua import run_training
+    from residua.run_config import RunConfig
     from residua.train_config import TrainConfig
 
     set_up(threads)
@@ -94,8 +96,8 @@ def fit(
         "weights": weights or ("variable" if conv else "shared"),
         "train": TrainConfig(**o.fields_of(TrainConfig, given)),
     }
-    config = runs.RunConfig(**o.fields_of(runs.RunConfig, given))
-    run = runs.start(config, out_dir, command(), progress=not (quiet or as_json))
+    config = RunConfig(**o.fields_of(RunConfig, given))
+    run = run_training.start(config, out_dir, command(), progress=not (quiet or as_json))
     finish(run, as_json)
 
 
@@ -110,10 +112,10 @@ def resume(
 
     [dim]Example: residua resume runs/digits[/dim]
     """
-    from residua import runs
+    from residua import run_training
 
     set_up(threads)
-    finish(runs.resume(run, progress=not (quiet or as_json)), as_json)
+    finish(run_training.resume(run, progress=not (quiet or as_json)), as_json)
 
 
 @app.command()
@@ -147,6 +149,7 @@ def inspect(
     from residua.model_source import names_a_model
     from residua.progress import share_bar
     from residua.report.run_tables import run_tables
+    from residua.stored import write_arrays
 
     set_up(threads)
     if out_dir is not None:
@@ -163,7 +166,7 @@ def inspect(
     ):
         fresh = runs.inspect(found, split, data, where, advance)
         if out_dir is not None:
-            runs.write_analysis(fresh, out_dir / "analysis.nc")
+            write_arrays(fresh, out_dir / "analysis.nc")
     tables = run_tables(f"{found.summary['data']}, {split} split", fresh)
     if as_json:
         print(json.dumps({name: table.records() for name, table in tables.items()}))
@@ -192,25 +195,29 @@ def demo(
 
     [dim]Example: residua demo --out demo[/dim]
     """
-    from residua import folder, runs
+    from residua import folder, run_training
     from residua.report.run_tables import layer_rows
+    from residua.run_config import RunConfig
+    from residua.runs import Run
     from residua.train_config import TrainConfig
 
     set_up(threads)
     folder.refuse_existing(out_dir)
-    done: dict[str, runs.Run] = {}
+    done: dict[str, Run] = {}
     rules: tuple[Adaptive, ...] = ("none", "depth-curve", "paper")
     for name in rules:
         if not as_json:
             out.print(f"training 15 layers on {data}, depth rule: {name}")
-        config = runs.RunConfig(
+        config = RunConfig(
             data=data,
             data_dir=str(data_dir) if data_dir else None,
             width=256 if data == "digits" else None,
             adaptive=name,
             train=TrainConfig(epochs=60, batch_size=64, seed=seed, accelerator="cpu"),
         )
-        done[name] = runs.start(config, out_dir / name, command(), progress=not (quiet or as_json))
+        done[name] = run_training.start(
+            config, out_dir / name, command(), progress=not (quiet or as_json)
+        )
         write_report(done[name].folder, f"residua: {data}, {name}", pages({name: done[name]}))
     write_report(out_dir, f"residua demo: {data}", pages(done))
     if as_json:
@@ -226,6 +233,7 @@ def demo(
 
 
 app.command()(prune)
+app.command()(compare)
 app.command()(dynamics)
 app.command()(reproduce)
 

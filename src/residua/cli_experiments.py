@@ -56,9 +56,10 @@ def dynamics(
     if out_dir is not None:
         from residua.report.dynamics_figures import portrait_figures
         from residua.report.page import write_sections
+        from residua.stored import write_json
 
         folder.make_folder(out_dir)
-        folder.write_json(out_dir / "portrait.json", plain | {"command": command()})
+        write_json(out_dir / "portrait.json", plain | {"command": command()})
         drawn = portrait_figures(found, given.inputs, unit)
         lead = f"{len(found.fixed)} fixed points, {found.searched}."
         write_sections(out_dir / "report.html", f"residua: {source.name}", lead, drawn)

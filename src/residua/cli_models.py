@@ -25,7 +25,7 @@ def inspect_any(
     from residua.model_runs import inspect_model, layers_of_model
     from residua.model_source import load_batches, load_model
     from residua.report.model_tables import model_layers
-    from residua.runs import write_analysis
+    from residua.stored import write_arrays
 
     model = load_model(source)
     batches = load_batches(data, source, data_dir, 0)
@@ -33,7 +33,7 @@ def inspect_any(
     with folder.new_folder(out_dir):
         found = inspect_model(stack, batches)
         if out_dir is not None:
-            write_analysis(found, out_dir / "analysis.nc")
+            write_arrays(found, out_dir / "analysis.nc")
     table = model_layers(f"{type(model).__name__}, {stack.depth} layers", found)
     if as_json:
         print(json.dumps({"layers": table.records()}))

@@ -9,6 +9,10 @@ class InputError(ResiduaError, ValueError):
     """An argument, a data set or a file cannot be used as it is."""
 
 
+class DamagedError(InputError):
+    """A stored result is missing, damaged, or of an older format that lacks something."""
+
+
 class MissingExtraError(ResiduaError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 

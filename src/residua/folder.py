@@ -1,22 +1,21 @@
-"""The folder of a run: made once, locked while it is worked on, its small files."""
+"""The folder of a run: made once, locked while it is worked on; its log."""
 
 import csv
-import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
+from residua.atomic import is_part, written_whole
 from residua.errors import InputError
 
 _LOCK = ".lock"
 
 
 def refuse_existing(folder: Path) -> None:
-    """Raise InputError unless a folder is new, or empty but for a lock."""
+    """Raise InputError unless a folder is new, or empty but for what a killed process left."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -26,7 +25,7 @@ def refuse_existing(folder: Path) -> None:
             f"{str(folder)!r} holds a run already; pass a new folder, or continue the run with: "
             f"residua resume {shlex.quote(str(folder))}"
         )
-    if any(p.name != _LOCK for p in folder.iterdir()):
+    if any(p.name != _LOCK and not is_part(p) for p in folder.iterdir()):
         raise InputError(f"{str(folder)!r} is not empty; pass a new folder")
 
 
@@ -58,17 +57,23 @@ def new_folder(folder: Path | None) -> Iterator[None]:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of a run; the lock goes with the process, however it ends."""
+    lock = FileLock(folder / _LOCK)
     try:
-        with FileLock(folder / _LOCK, timeout=0):
-            try:
-                yield
-            finally:
-                (folder / _LOCK).unlink(missing_ok=True)
+        lock.acquire(timeout=0)
     except Timeout as error:
         raise InputError(
             f"another process is working on the run in {str(folder)!r}; wait for it, or pass a new "
             "folder"
         ) from error
+    except OSError as error:
+        raise InputError(
+            f"the folder {str(folder)!r} cannot be written ({error.strerror}); pass another"
+        ) from error
+    try:
+        yield
+    finally:
+        (folder / _LOCK).unlink(missing_ok=True)
+        lock.release()
 
 
 def merge_logs(folder: Path) -> None:
@@ -84,29 +89,10 @@ def merge_logs(folder: Path) -> None:
             first = min(int(r["epoch"]) for r in new)
             rows = [r for r in rows if int(r["epoch"]) < first] + new
     columns = list(dict.fromkeys(c for r in rows for c in r))
-    with (folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
+    with (
+        written_whole(folder / "metrics.csv") as part,
+        part.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write JSON in one step, so that a stop leaves no half a file."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read named values from JSON, or raise InputError."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(
-            f"{str(path)!r} is not readable JSON ({error}); pass an intact run"
-        ) from error
-    if not isinstance(found, dict):
-        raise InputError(
-            f"{str(path)!r} holds a {type(found).__name__}, not named values; pass an intact run"
-        )
-    return found

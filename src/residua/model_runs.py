@@ -11,6 +11,7 @@ import xarray as xr
 from safetensors.torch import save_model
 from torch import nn
 
+from residua.atomic import folder_written_whole, is_part, written_whole
 from residua.depth.pruning import (
     SAMPLES,
     Measured,
@@ -20,7 +21,6 @@ from residua.depth.pruning import (
 )
 from residua.depth.similarity import similarity
 from residua.errors import InputError
-from residua.folder import write_json
 from residua.healing import HEALING, HealConfig, heal
 from residua.inputs import as_any_inputs, inputs_of
 from residua.layers import weight_of
@@ -28,6 +28,7 @@ from residua.model_source import ModelData
 from residua.provenance import machine, versions
 from residua.stack import FoundStack, find_blocks
 from residua.statistics import accumulate
+from residua.stored import FORMAT, write_json, write_text
 from residua.streaming import first, held_out_figures
 from residua.untying import shares
 
@@ -126,8 +127,9 @@ def prune_model(
         StoppedError: a signal ended the healing; the same command goes on with it.
     """
     stack, data = subject.stack, subject.data
-    left = folder.is_dir() and {path.name for path in folder.iterdir()} <= {HEALING}
-    if folder.exists() and not left:  # a healing that was stopped leaves its checkpoint alone
+    # A healing that was stopped leaves its checkpoint, a killed process parts of files.
+    left = folder.is_dir() and all(p.name == HEALING or is_part(p) for p in folder.iterdir())
+    if folder.exists() and not left:
         raise InputError(f"{str(folder)!r} exists already and is not empty; pass a new folder")
     small: nn.Module
     small, report = prune(stack, data.fit, data.held_out, config, advance)
@@ -140,8 +142,9 @@ def prune_model(
         figures = held_out_figures(small, data.held_out, config.loss)
         healed = Measured(len(report.plan.keep), figures.loss, figures.accuracy, 0.0)
     files = _written(small, subject, folder)
-    (folder / "plan.json").write_text(report.plan.to_json() + "\n", encoding="utf-8")
+    write_text(folder / "plan.json", report.plan.to_json() + "\n")
     summary = {
+        "format": FORMAT,
         "model": subject.source,
         "removed": [report.plan.names[t - 1] for t in report.plan.removed],
         "reason": report.plan.reason,
@@ -179,9 +182,11 @@ def _written(small: nn.Module, subject: Subject, folder: Path) -> tuple[str, ...
         save(small, folder / "model.safetensors")
         return ("model.safetensors (for residua.load)",)
     if save_pretrained is None:
-        save_model(small, str(folder / "model.safetensors"))
+        with written_whole(folder / "model.safetensors") as part:
+            save_model(small, str(part))
         return ("model.safetensors",)
-    save_pretrained(folder)
+    with folder_written_whole(folder) as part_folder:
+        save_pretrained(part_folder)
     _copy_tokenizer(subject.source, folder)
     return ("config.json", "model.safetensors")
 

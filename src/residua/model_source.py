@@ -35,7 +35,7 @@ def names_a_model(source: str) -> bool:
     """Return whether a text names a model, rather than a run folder of residua."""
     path = Path(source)
     if path.is_dir():
-        return not (path / "summary.json").exists() and "architectures" in _config(path)
+        return "architectures" in _config(path)
     if path.exists():
         return False
     # owner/name, unless there is a folder of the owner's name here: then it is a path that is wrong.

@@ -11,15 +11,16 @@ from residua.data import DataSplits, loader
 from residua.depth.plan import DepthPlan
 from residua.depth.pruning import Advance, Measured, PruneConfig, PruneReport, measure, prune
 from residua.errors import InputError, StoppedError
-from residua.folder import locked, make_folder, merge_logs, read_json, refuse_existing, write_json
+from residua.folder import locked, make_folder, merge_logs, refuse_existing
+from residua.folder_kinds import PRUNED
 from residua.provenance import machine, versions
-from residua.runs import Run, data_of, write_analysis
+from residua.runs import Run, data_of, write
 from residua.stack import find_stages
-from residua.store import save
+from residua.stored import read_json, write_json, write_text
 from residua.train_config import TrainConfig
 from residua.training import evaluate, fit
 
-_SETTINGS, _PLAN = "prune.json", "plan.json"
+_PLAN = "plan.json"
 BATCH = 500
 
 
@@ -103,8 +104,8 @@ def prune_run(
     small, report = prune(run.net, train, val, _begun(folder, config), advance)
     make_folder(folder)
     with locked(folder):
-        write_json(folder / _SETTINGS, settings)
-        (folder / _PLAN).write_text(report.plan.to_json() + "\n", encoding="utf-8")
+        write_json(folder / PRUNED, settings)
+        write_text(folder / _PLAN, report.plan.to_json() + "\n")
         healed = None
         if healing.epochs:
             healed = _heal(small, run, found, folder, healing, progress)
@@ -114,7 +115,7 @@ def prune_run(
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
     """Refuse a folder with anything but a stopped healing of the same cut."""
-    path = folder / _SETTINGS
+    path = folder / PRUNED
     if not path.exists() or (folder / "summary.json").exists():
         refuse_existing(folder)
         return
@@ -144,6 +145,7 @@ def _heal(
     progress: bool,
 ) -> Measured:
     config = healing.training(run.config.train)
+    small.train()  # Lightning trains modules in the mode in which they are
     try:
         fit(small, data, config, folder, teacher=run.net, progress=progress)
     except StoppedError as stop:
@@ -162,8 +164,6 @@ def _write(
     report: PruneReport,
     healed: Measured | None,
 ) -> Run:
-    small.eval()
-    (folder / "model.safetensors").unlink(missing_ok=True)
     analysis = analyse(small, data, "val")
     analysis["depth_after_epoch"] = ("epoch", [find_stages(small).depth])
     summary = run.summary | {
@@ -190,8 +190,4 @@ def _write(
         "machine": machine(),
         "command": command,
     }
-    save(small, folder / "model.safetensors")
-    write_analysis(analysis, folder / "analysis.nc")
-    write_json(folder / "config.json", {"command": command, **asdict(run.config)})
-    write_json(folder / "summary.json", summary)
-    return Run(folder, run.config, small, analysis, summary)
+    return write(Run(folder, run.config, small, analysis, summary), command)

@@ -1,78 +1,46 @@
-"""A run folder: train a network, analyse it, write everything; continue it; read it back."""
+"""A run folder: what it holds, written whole and read back, checked."""
 
-import os
 import shlex
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import torch
 import xarray as xr
-from lightning.pytorch.callbacks import Timer
 
 from residua.analysis import Advance, analyse, perturb
-from residua.choices import Activation, Adaptive, Lift, Net, SplitName, Weights
-from residua.data import NAMES, DataSplits, Scale, load_data
-from residua.depth.adaptive import AdaptiveDepth
-from residua.depth.adaptive_config import AdaptiveConfig
-from residua.errors import InputError, StoppedError
-from residua.folder import locked, make_folder, merge_logs, read_json, refuse_existing, write_json
-from residua.provenance import machine, versions
-from residua.sources import DATA_DIR_VARIABLE, HUB
+from residua.choices import SplitName
+from residua.data import DataSplits, Scale, load_data
+from residua.errors import DamagedError, InputError
+from residua.folder_kinds import PRUNED, why_no_run
+from residua.run_checks import (
+    ANALYSIS,
+    CONFIG,
+    NETWORK,
+    SUMMARY,
+    check_analysis,
+    check_summary,
+    refuse_newer,
+    remedy_of,
+)
+from residua.run_config import RunConfig
 from residua.stack import find_stages
-from residua.store import NetConfig, Network, build, describe, load, save
+from residua.store import Network, describe, read_network, save
+from residua.stored import FORMAT, read_arrays, read_json, readable, write_arrays, write_json
 from residua.train_config import TrainConfig
-from residua.training import evaluate, fit, make_trainer
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """All that determines a run, besides the machine; written to config.json.
+@dataclass(frozen=True, eq=False, repr=False)
+class Run:
+    """A finished run.
 
     Attributes:
-        data: name or path, see :func:`residua.load_data`; paths are stored absolute.
-        data_dir: folder of local parquet data sets, or None.
-        net, depth, width, weights, activation, step_size, lift: the network; width None means the
-            input dimensions and a third more.
-        adaptive: "none", "spans", "depth-curve" or "paper".
-        threshold: of the rule "paper".
-        tolerance: by how much the held-out loss may rise, see :class:`residua.AdaptiveConfig`.
-        keep: fewest layers that a rule may leave.
-        train: how it is trained, its seed included.
+        folder: where it lies.
+        config: all that determined it; of a cut run, the uncut one's.
+        net: the network, on the CPU, for evaluation; it expects inputs standardised by `scale` of the
+            summary.
+        analysis: labelled arrays, measured on the validation split.
+        summary: what it reached, and what made it.
     """
-
-    data: str
-    data_dir: str | None = None
-    net: Net = "resnet"
-    depth: int = 15
-    width: int | None = None
-    weights: Weights = "shared"
-    activation: Activation = "logistic"
-    step_size: float = 1.0
-    lift: Lift = "pad"
-    adaptive: Adaptive = "none"
-    threshold: float = 0.01
-    tolerance: float | None = None
-    keep: int = 1
-    train: TrainConfig = field(default_factory=TrainConfig)
-
-    def __post_init__(self) -> None:
-        if self.adaptive not in get_args(Adaptive):
-            raise InputError(
-                f"adaptive must be one of {', '.join(get_args(Adaptive))}, not {self.adaptive!r}"
-            )
-        self.depth_rule()
-
-    def depth_rule(self) -> AdaptiveConfig | None:
-        """Return the rule that removes layers in training, or None."""
-        criterion = "spans" if self.adaptive == "none" else self.adaptive
-        found = AdaptiveConfig(criterion, self.threshold, self.tolerance, keep=self.keep)
-        return None if self.adaptive == "none" else found
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its folder, configuration, network, measures and summary."""
 
     folder: Path
     config: RunConfig
@@ -80,180 +48,110 @@ class Run:
     analysis: xr.Dataset
     summary: dict[str, Any]
 
-
-def start(config: RunConfig, folder: Path, command: str, *, progress: bool = True) -> Run:
-    """Train, analyse and write a run into a new folder.
-
-    The folder then holds config.json, metrics.csv, model.safetensors, analysis.nc, summary.json and
-    checkpoints. The pages are for :mod:`residua.report`.
-
-    Raises:
-        InputError: the folder holds something already or cannot be made, or the data or configuration
-            are not usable.
-        StoppedError: a signal ended it; :func:`resume` goes on.
-    """
-    refuse_existing(folder)
-    config = _located(config)
-    data = load_data(config.data, data_dir=config.data_dir, seed=config.train.seed)
-    # A bad network or device is refused before anything is written.
-    _build(config, data)
-    make_trainer(config.train, logger=False, enable_checkpointing=False)
-    make_folder(folder)
-    with locked(folder):
-        refuse_existing(folder)  # another process may have been faster
-        write_json(folder / "config.json", {"command": command, **asdict(config)})
-        return _go(config, folder, data, command, progress)
-
-
-def _located(config: RunConfig) -> RunConfig:
-    """Return the configuration with its paths absolute, so that a run can be resumed from anywhere."""
-    data = str(Path(config.data).resolve()) if Path(config.data).exists() else config.data
-    folder = config.data_dir or os.environ.get(DATA_DIR_VARIABLE)
-    found = str(Path(folder).resolve()) if folder and config.data in HUB else None
-    return replace(config, data=data if config.data not in NAMES else config.data, data_dir=found)
-
-
-def resume(folder: Path, *, progress: bool = True) -> Run:
-    """Continue a run that was stopped, from its last checkpoint, to the same result.
-
-    Raises:
-        InputError: there is no run, it is finished, another process works on it, or its checkpoint is
-            damaged or of another run.
-        StoppedError: a signal ended it again.
-    """
-    config, command = read_config(folder)
-    if (folder / "summary.json").exists():
-        raise InputError(
-            f"the run in {str(folder)!r} is finished; see residua inspect {shlex.quote(str(folder))}"
+    def __repr__(self) -> str:
+        s = self.summary
+        return (
+            f"Run({str(self.folder)!r}: {s['data']}, {s['depth_initial']} → {s['depth_final']} layers, "
+            f"test error {s['test_error']:.2f} %)"
         )
-    data = load_data(config.data, data_dir=config.data_dir, seed=config.train.seed)
-    with locked(folder):
-        # A stop in the analysis may have left one.
-        (folder / "model.safetensors").unlink(missing_ok=True)
-        return _go(config, folder, data, command, progress)
+
+
+def write(run: Run, command: str) -> Run:
+    """Write a run into its folder and return it as it is read back.
+
+    The summary is last: it says that the rest is there. Each file is written whole or not at all.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    folder = run.folder
+    net, analysis = run.net.eval(), run.analysis.assign_attrs(format=FORMAT)
+    summary = {"format": FORMAT, **run.summary}
+    write_config(run.config, folder, command)
+    (folder / NETWORK).unlink(missing_ok=True)  # a stop or damage may have left one
+    save(net, folder / NETWORK)
+    write_arrays(analysis, folder / ANALYSIS)
+    write_json(folder / SUMMARY, summary)
+    return Run(folder, run.config, net, analysis, summary)
+
+
+def write_config(config: RunConfig, folder: Path, command: str) -> None:
+    """Write the configuration of a run and the command that started it."""
+    write_json(folder / CONFIG, {"command": command, **asdict(config)})
 
 
 def read(folder: Path) -> Run:
     """Read a finished run.
 
     Raises:
-        InputError: there is no run, it is not finished, or a file of it is damaged.
+        DamagedError: a file of it is missing, truncated, damaged, or of an older format and lacks
+            something.
+        InputError: there is no run, it is not finished, a newer residua wrote it, its files are of
+            different runs, or it may not be read.
     """
+    with readable(folder):
+        return _read(folder)
+
+
+def _read(folder: Path) -> Run:
     config, _ = read_config(folder)
-    if not (folder / "summary.json").exists():
+    remedy = remedy_of(folder)
+    if not (folder / SUMMARY).exists():
+        raise InputError(_unfinished(folder))
+    summary = read_json(folder / SUMMARY, remedy)
+    check_summary(summary, folder / SUMMARY, remedy)
+    analysis = read_arrays(folder / ANALYSIS, remedy)
+    check_analysis(analysis, folder / ANALYSIS, remedy)
+    net = read_network(folder / NETWORK, None, remedy)
+    if not isinstance(net, Network):
         raise InputError(
-            f"the run in {str(folder)!r} is not finished; continue it with: "
-            f"residua resume {shlex.quote(str(folder))}"
+            f"{str(folder / NETWORK)!r} holds a {type(net).__name__}, no network of a run; put the "
+            "run's own back"
         )
-    summary = read_json(folder / "summary.json")
-    if not summary.keys() >= {"data", "test_error", "depth_final"}:
+    depths = {
+        NETWORK: find_stages(net).depth,
+        ANALYSIS: analysis.sizes["layer"],
+    }
+    if len(set(depths.values())) > 1 or net.depth != summary["depth_final"]:
+        told = ", ".join(f"{name} has {depth} layers" for name, depth in depths.items())
         raise InputError(
-            f"{str(folder / 'summary.json')!r} lacks what a summary holds; pass an intact run"
+            f"the files in {str(folder)!r} are of different runs: {told}, and {SUMMARY} says that the "
+            f"network's depth is {summary['depth_final']}; put the run's own back"
         )
-    try:
-        with xr.open_dataset(folder / "analysis.nc", engine="h5netcdf") as found:
-            analysis = found.load()
-    except OSError as error:
-        raise InputError(
-            f"{str(folder / 'analysis.nc')!r} is missing or damaged ({error}); train the run anew"
-        ) from error
-    return Run(folder, config, load(folder / "model.safetensors"), analysis, summary)
+    return Run(folder, config, net.eval(), analysis, summary)
 
 
 def read_config(folder: Path) -> tuple[RunConfig, str]:
-    """Return the configuration of a run and the command that started it."""
-    if not (folder / "config.json").exists():
-        raise InputError(f"no run in {str(folder)!r}: it has no config.json; pass a run folder")
-    found = read_json(folder / "config.json")
-    try:
-        command = found.pop("command")
-        return RunConfig(**found | {"train": TrainConfig(**found["train"])}), command
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{str(folder / 'config.json')!r} is not a configuration of this version ({error}); "
-            "train the run anew"
-        ) from error
-
-
-def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progress: bool) -> Run:
-    torch.manual_seed(config.train.seed)
-    net = _build(config, data)
-    layers, depth = find_stages(net).depth, net.depth  # before anything goes
-    rule = config.depth_rule()
-    adaptive = AdaptiveDepth(config=rule) if rule is not None else None
-    timer = Timer()  # kept in the checkpoint, so it goes on where a run was stopped
-    callbacks = (timer, adaptive) if adaptive else (timer,)
-    try:
-        fit(net, data, config.train, folder, callbacks=callbacks, progress=progress)
-    except StoppedError as stop:
-        raise StoppedError(
-            f"{stop}; continue with: residua resume {shlex.quote(str(folder))}"
-        ) from stop
-    net.cpu()
-    analysis = analyse(net, data, "val")
-    merge_logs(folder)
-    decisions = [asdict(d) for d in adaptive.decisions] if adaptive else []
-    history = [layers] * config.train.epochs
-    for decision in decisions:
-        for e in range(decision["epoch"] - 1, config.train.epochs):
-            history[e] = decision["depth_after"]
-    analysis["depth_after_epoch"] = ("epoch", history)
-    analysis = analysis.assign_coords(epoch=range(1, config.train.epochs + 1))
-    summary = {
-        "data": config.data,
-        "test_error": 100 * (1 - evaluate(net, data.test)),
-        "val_error": 100 * (1 - evaluate(net, data.val)),
-        "depth_initial": depth,
-        "depth_final": net.depth,
-        "weights": config.weights,
-        "adaptive": config.adaptive,
-        "epochs": config.train.epochs,
-        "seconds": round(timer.time_elapsed(), 1),
-        "precision": config.train.precision,
-        "seed": config.train.seed,
-        "scale": asdict(data.scale) if data.scale else None,
-        "samples": {s: len(getattr(data, s)) for s in ("train", "val", "test")},
-        "versions": versions(),
-        "machine": machine(),
-        "command": command,
-        "decisions": [d for d in decisions if d["depth_after"] < d["depth_before"]],
-    }
-    save(net, folder / "model.safetensors")
-    write_analysis(analysis, folder / "analysis.nc")
-    write_json(folder / "summary.json", summary)
-    return Run(folder, config, net, analysis, summary)
-
-
-def _build(config: RunConfig, data: DataSplits) -> Network:
-    conv = config.net == "conv"
-    usual = 16 if conv else -(-data.inputs * 4 // 3)
-    return build(
-        NetConfig(
-            net=config.net,
-            inputs=_channels(data) if conv else data.inputs,
-            width=usual if config.width is None else config.width,
-            classes=len(data.classes),
-            depth=config.depth,
-            weights=config.weights,
-            activation=config.activation,
-            step_size=config.step_size,
-            lift=config.lift,
-        )
-    )
-
-
-def _channels(data: DataSplits) -> int:
-    """Return the channels of images.
+    """Return the configuration of a run and the command that started it.
 
     Raises:
-        InputError: the data are no images.
+        DamagedError: it is truncated, or not of this version.
+        InputError: there is no run.
     """
-    if len(data.shape) not in (2, 3):
-        raise InputError(
-            f"a network 'conv' takes images, and {data.name!r} has inputs of the shape {data.shape}; "
-            "pass net='resnet'"
-        )
-    return 1 if len(data.shape) == 2 else data.shape[0]
+    with readable(folder):
+        reason = why_no_run(folder)
+    if reason is not None:
+        raise InputError(f"no run in {str(folder)!r}: {reason}")
+    refuse_newer(folder)
+    found = read_json(folder / CONFIG, remedy_of(folder))
+    try:
+        command = found.pop("command")
+        config = RunConfig(**found | {"train": TrainConfig(**found["train"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(
+            f"{str(folder / CONFIG)!r} is not a configuration of this version ({error}); "
+            f"{remedy_of(folder, resume=False)}"
+        ) from error
+    return config, str(command)
+
+
+def _unfinished(folder: Path) -> str:
+    go_on = (
+        "the same residua prune goes on with it"
+        if (folder / PRUNED).exists()
+        else f"continue it with: residua resume {shlex.quote(str(folder))}"
+    )
+    return f"the run in {str(folder)!r} is not finished; {go_on}"
 
 
 def data_of(run: Run, data: str | None = None, data_dir: str | None = None) -> DataSplits:
@@ -271,7 +169,7 @@ def data_of(run: Run, data: str | None = None, data_dir: str | None = None) -> D
         scale=Scale(**scale) if scale else None,
     )
     wanted = describe(net)
-    inputs = _channels(found) if wanted.net == "conv" else found.inputs
+    inputs = channels(found) if wanted.net == "conv" else found.inputs
     if (inputs, len(found.classes)) != (wanted.inputs, wanted.classes):
         what = "channels" if wanted.net == "conv" else "input dimensions"
         raise InputError(
@@ -279,6 +177,20 @@ def data_of(run: Run, data: str | None = None, data_dir: str | None = None) -> D
             f"{wanted.inputs} and {wanted.classes}; pass data of the same kind"
         )
     return found
+
+
+def channels(data: DataSplits) -> int:
+    """Return the channels of images.
+
+    Raises:
+        InputError: the data are no images.
+    """
+    if len(data.shape) not in (2, 3):
+        raise InputError(
+            f"a network 'conv' takes images, and {data.name!r} has inputs of the shape {data.shape}; "
+            "pass net='resnet'"
+        )
+    return 1 if len(data.shape) == 2 else data.shape[0]
 
 
 def inspect(
@@ -300,8 +212,3 @@ def inspect(
         return fresh
     more = perturb(run.net, found, split, advance)
     return fresh.assign(more).assign_attrs(more.attrs)
-
-
-def write_analysis(analysis: xr.Dataset, path: Path) -> None:
-    """Write labelled arrays as netCDF."""
-    analysis.to_netcdf(path, engine="h5netcdf")

@@ -7,14 +7,16 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
+from residua.atomic import written_whole
 from residua.choices import Activation, Lift, Net, Weights
 from residua.convnet import ConvResNet
-from residua.errors import InputError
+from residua.errors import DamagedError, InputError
 from residua.model_store import described, repeated, restored
 from residua.nets import MLP, ResNet
 from residua.readout import readout
+from residua.stored import INTACT, check_readable
 
 _KEY, _ANY = "residua", "residua of any model"
 
@@ -156,7 +158,8 @@ def save(net: nn.Module, path: str | Path) -> None:
         header = {_ANY: described(net)}
     state = net.state_dict()
     tensors = {name: state[name].contiguous() for name in state if name not in repeated(net)}
-    save_file(tensors, path, metadata=header)
+    with written_whole(path) as part:
+        save_file(tensors, part, metadata=header)
 
 
 def load(path: str | Path, model: nn.Module | None = None) -> Any:
@@ -176,25 +179,35 @@ def load(path: str | Path, model: nn.Module | None = None) -> Any:
         raise InputError(
             f"no such file: {str(path)!r}; pass a model.safetensors that residua wrote"
         )
-    try:
-        with safe_open(path, framework="pt") as file:
-            told = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{str(path)!r} is truncated or no safetensors file ({error}); pass an intact one"
-        ) from error
-    if _ANY in told:
-        return restored(json.loads(told[_ANY]), tensors, model)
-    header = told.get(_KEY)
+    return read_network(path, model)
+
+
+def read_network(path: Path, model: nn.Module | None = None, remedy: str = INTACT) -> Any:
+    """Read a network as :func:`load` does.
+
+    Args:
+        path: the file.
+        model: as of :func:`load`.
+        remedy: what to do where the file is damaged; ends the error.
+
+    Raises:
+        DamagedError: it is missing, truncated or damaged.
+        InputError: residua did not write it, or a model is needed or does not fit.
+    """
+    told, tensors = _opened(path, remedy)
+    header = told.get(_ANY, told.get(_KEY))
     if header is None:
         raise InputError(f"{str(path)!r} was not written by residua; pass a file of residua.save")
     try:
-        net = build(NetConfig(**json.loads(header)))
+        description = json.loads(header)
+        config = None if _ANY in told else NetConfig(**description)
+        net = None if config is None else build(config)
     except (ValueError, TypeError) as error:
-        raise InputError(
-            f"the description in {str(path)!r} is damaged ({header[:80]!r}); pass an intact file"
+        raise DamagedError(
+            f"the description in {str(path)!r} is damaged ({header[:80]!r}); {remedy}"
         ) from error
+    if net is None:
+        return restored(description, tensors, model)
     try:
         dtype = next(t.dtype for n, t in tensors.items() if n.startswith("head."))
         found = net.to(dtype).load_state_dict(tensors, strict=False)
@@ -205,3 +218,15 @@ def load(path: str | Path, model: nn.Module | None = None) -> Any:
             f"the weights in {str(path)!r} are of another network than its description ({header})"
         ) from error
     return net
+
+
+def _opened(path: Path, remedy: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return header and weights of a safetensors file."""
+    check_readable(path, remedy)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DamagedError(
+            f"{str(path)!r} is truncated or no safetensors file ({error}); {remedy}"
+        ) from error

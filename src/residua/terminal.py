@@ -8,14 +8,15 @@ from rich.table import Table
 
 from residua.choices import Experiment
 
-out = Console(highlight=False)
+# Names of files and classes are shown as they are, brackets and colons included.
+out = Console(highlight=False, markup=False, emoji=False)
 
 
 def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
     """Print a table, first column left, the others right."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right")
+        table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     out.print()

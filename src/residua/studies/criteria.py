@@ -19,6 +19,7 @@ from residua.depth.fitting import compensate
 from residua.depth.pruning import evidence, measure
 from residua.depth.surgery import apply
 from residua.provenance import machine, versions
+from residua.run_config import RunConfig
 from residua.sources import Split
 from residua.studies.digits import CONFIGS as DIGITS
 from residua.studies.jobs import WORK, repeat, training
@@ -33,7 +34,7 @@ class Task(NamedTuple):
     """A trained network's configuration and study, the depths, the compensation, training samples."""
 
     study: str
-    config: runs.RunConfig
+    config: RunConfig
     keep: tuple[int, ...]
     kind: str
     samples: int

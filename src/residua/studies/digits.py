@@ -1,6 +1,6 @@
 """The main job over 10 splits: uncut, with the rule "depth-curve", with the paper's rule."""
 
-from residua.runs import RunConfig
+from residua.run_config import RunConfig
 from residua.studies.jobs import repeat, training
 from residua.train_config import TrainConfig
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from residua import runs
+from residua import run_training, runs
 from residua.analysis import Advance
 from residua.data import DataSplits, balanced, loader
 from residua.dynamics.fixed_points import FixedPoints
@@ -47,10 +47,12 @@ def train(seed: int, folder: Path, *, data_dir: str | None, progress: bool) -> r
     if (folder / "summary.json").exists():
         return runs.read(folder)
     if (folder / "config.json").exists():
-        return runs.resume(folder, progress=progress)
+        return run_training.resume(folder, progress=progress)
     config = CONFIGS["shared-none"]
     config = replace(config, data_dir=data_dir, train=replace(config.train, seed=seed))
-    return runs.start(config, folder, f"residua reproduce E3, seed {seed}", progress=progress)
+    return run_training.start(
+        config, folder, f"residua reproduce E3, seed {seed}", progress=progress
+    )
 
 
 def check(run: runs.Run) -> ResNet:

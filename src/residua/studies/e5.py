@@ -15,6 +15,7 @@ from residua.analysis import Advance, one_map, one_pass, settles
 from residua.data import DataSplits, load_data
 from residua.nets import ResNet
 from residua.provenance import machine, versions
+from residua.run_config import RunConfig
 from residua.store import Network
 from residua.studies import c7
 from residua.studies.circles import fitted_start
@@ -83,7 +84,7 @@ def measured(
     return Reproduction(summary, found.to_dataset(list(data.classes)))
 
 
-def _trained(study: str, name: str, config: runs.RunConfig, seed: int, folder: Path) -> runs.Run:
+def _trained(study: str, name: str, config: RunConfig, seed: int, folder: Path) -> runs.Run:
     """Return the network of another study, trained where it is not yet."""
     where = WORK / study / f"{name}-{seed}"
     training(study, config)(seed, where)

@@ -15,10 +15,10 @@ from torch import nn
 from residua.choices import Net, Weights
 from residua.data import DataSplits, load_data, resplit
 from residua.errors import InputError
-from residua.folder import read_json, write_json
 from residua.nets import MLP, ResNet
 from residua.sources import Split
 from residua.store import NetConfig, Network, build, load, save
+from residua.stored import read_json, write_json
 from residua.studies.jobs import precision
 from residua.train_config import TrainConfig
 from residua.training import evaluate, fit, mean_loss

@@ -11,13 +11,13 @@ from residua import runs
 from residua.analysis import Advance
 from residua.choices import Experiment
 from residua.errors import InputError, StoppedError
-from residua.folder import write_json
 from residua.progress import share_bar
 from residua.report.comparison_figures import comparison_figures
 from residua.report.dynamics_figures import Drawn, overlay_figures, rest_figures
 from residua.report.experiment_tables import experiment_tables
 from residua.report.page import write_sections
 from residua.report.transient_figures import deciding_figures, parting_figures
+from residua.stored import write_json
 from residua.studies import e1, e3, e5, e6, e8
 from residua.studies.e8_training import TASKS
 from residua.studies.reproduction import Make, Reproduction, repeat

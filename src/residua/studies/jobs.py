@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from rich.progress import Progress
 
-from residua import runs
+from residua import run_training, runs
 from residua.progress import quiet_lightning
+from residua.run_config import RunConfig
 
 RESULTS = Path("docs/evidence")
 WORK = Path("runs")
@@ -52,19 +53,19 @@ def repeat(study: str, jobs: Mapping[str, Job], seeds: range) -> None:
     print(f"{len(cells)} results in {RESULTS / study}; now: make evidence")
 
 
-def training(study: str, config: runs.RunConfig) -> Job:
+def training(study: str, config: RunConfig) -> Job:
     """Return the job that trains one configuration, from its last checkpoint where it was stopped."""
     return partial(_train, study, config)
 
 
-def _train(study: str, config: runs.RunConfig, seed: int, folder: Path) -> dict[str, Any]:
+def _train(study: str, config: RunConfig, seed: int, folder: Path) -> dict[str, Any]:
     if (folder / "summary.json").exists():
         return runs.read(folder).summary
     if (folder / "config.json").exists():
-        return runs.resume(folder, progress=False).summary
+        return run_training.resume(folder, progress=False).summary
     shutil.rmtree(folder, ignore_errors=True)
     config = replace(config, train=replace(config.train, seed=seed))
-    return runs.start(config, folder, f"make evidence-{study}", progress=False).summary
+    return run_training.start(config, folder, f"make evidence-{study}", progress=False).summary
 
 
 def results(study: str) -> dict[str, dict[int, dict[str, Any]]]:

@@ -1,7 +1,7 @@
 """E2 and E4 with and without adaptive depth: MNIST, 15 layers of 1064 logistic units, 3 seeds."""
 
 from residua.choices import Weights
-from residua.runs import RunConfig
+from residua.run_config import RunConfig
 from residua.studies.jobs import precision, repeat, training
 from residua.train_config import TrainConfig
 

@@ -1,6 +1,5 @@
 """The results of an experiment of the paper, one for each seed or run; what is finished is kept."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 import xarray as xr
 
 from residua.errors import InputError
-from residua.folder import locked, make_folder, read_json, refuse_existing, write_json
-
-_MARK = "experiment.json"
+from residua.folder import locked, make_folder, refuse_existing
+from residua.folder_kinds import EXPERIMENT as _MARK
+from residua.stored import read_arrays, read_json, write_arrays, write_json
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def _go(
         for name, make in jobs.items():
             if not (folder / f"{name}.json").exists():
                 found = make()
-                found.arrays.to_netcdf(folder / f"{name}.nc", engine="h5netcdf")
+                write_arrays(found.arrays, folder / f"{name}.nc")
                 write_json(folder / f"{name}.json", found.summary)
             done[name] = _read(folder, name)
         finish(done)
@@ -91,11 +90,6 @@ def _begin(identity: dict[str, Any], folder: Path, jobs: Mapping[str, Make]) -> 
 
 
 def _read(folder: Path, name: str) -> Reproduction:
-    try:
-        with xr.open_dataset(folder / f"{name}.nc", engine="h5netcdf") as found:
-            return Reproduction(json.loads((folder / f"{name}.json").read_text()), found.load())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"the result {name} in {str(folder)!r} is damaged ({error}); remove {name}.json to make it "
-            "again"
-        ) from error
+    remedy = f"remove {name}.json to make the result {name} again"
+    summary = read_json(folder / f"{name}.json", remedy)
+    return Reproduction(summary, read_arrays(folder / f"{name}.nc", remedy))
