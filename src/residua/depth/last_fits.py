@@ -63,8 +63,10 @@ def _fit_last(job: FoundJob, i: int, last: int, maps: LastMap) -> None:
         weight = counted_weights(job.small, i, x, target)
         if norm is not None:
             found = slope(rows(seen.before_norm).double(), rows(seen.after_norm).double())
+            if fit is None and job.total(float(found is None)):
+                return  # no norm, as at least one process sees it, so all end here
             if found is None:
-                return
+                continue  # too few rows to tell
             gamma, sigma = found
             usual = usual if fit is not None else float(sigma.mean())
             missing = sigma[:, None] * _where_it_acts(missing, gamma)
