@@ -24,6 +24,8 @@ ORDER = [
     {"progress", "folder"},
     {"train_config"},
     {"augment", "checkpoints"},
+    {"followed", "weights_seen"},
+    {"overviews"},
     {"training", "healing", "analysis"},
     {"runs"},
     {"pruned"},
