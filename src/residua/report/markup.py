@@ -69,7 +69,7 @@ def table_html(table: Table) -> str:
 
 def group_html(heading: str, group: Group, prefix: str) -> str:
     """Return the figures under a heading, their ids beginning with a prefix."""
-    parts = [f'<h3 id="{prefix}-{slug(heading)}">{html.escape(heading)}</h3>']
+    parts = [f'<h3 id="{prefix}-at-{slug(heading)}">{html.escape(heading)}</h3>']
     for shown in group:
         if isinstance(shown, Missing):
             why = f"{html.escape(shown.title)}: not drawn, because {html.escape(shown.why)}."
@@ -140,7 +140,7 @@ def bar_html(runs: Mapping[str, Sequence[str]], classes: Sequence[str]) -> str:
         rows.append(f'<div class="row" role="group" aria-label="Which run">{label}{buttons}</div>')
     for k, headings in enumerate(runs.values()):
         if len(headings) > 1:
-            links = "".join(f'<a href="#r{k}-{slug(h)}">{html.escape(h)}</a>' for h in headings)
+            links = "".join(f'<a href="#r{k}-at-{slug(h)}">{html.escape(h)}</a>' for h in headings)
             rows.append(f'<nav class="row" data-run="r{k}" aria-label="Figures">{links}</nav>')
     if classes:
         chips = "".join(chip(i, label) for i, label in enumerate(classes))

@@ -18,7 +18,10 @@ const table = (rows) => rows.map((row) => row.map(cell).join(",")).join("\n") + 
 
 // One row a value: the variable, its place in every dimension, the value.
 function arraysAsRows(spec) {
-  const arrays = spec.variables.map((name) => [name, arrayOf(spec.section, name)]);
+  const arrays = spec.variables
+    .filter((name) => PAGE.sections[spec.section].arrays[name]) // labels are no values
+    .map((name) => [name, arrayOf(spec.section, name)])
+    .filter(([name, { dims }]) => dims.join() !== name); // nor is the place along a dimension
   const dims = [...new Set(arrays.flatMap(([, a]) => a.dims))];
   const rows = [["variable", ...dims, "value"]];
   for (const [name, { dims: own, shape, strides, values }] of arrays) {
@@ -34,27 +37,10 @@ function arraysAsRows(spec) {
   return rows;
 }
 
-// Of a figure without arrays: one row a mark, or a cell of a picture.
-function tracesAsRows(plot) {
-  const rows = [["series", "x", "y", "value"]];
-  plot._fullData.forEach((full, i) => {
-    const { x, y, z } = plot.data[i].z ? full : { x: full.x, y: full.y };
-    if (!z) for (let k = 0; k < y.length; k++) rows.push([full.name, x?.[k] ?? k, y[k], ""]);
-    else
-      for (let r = 0; r < z.length; r++)
-        for (let c = 0; c < z[r].length; c++) rows.push([full.name, x?.[c] ?? c, y?.[r] ?? r, z[r][c]]);
-  });
-  return rows;
-}
-
 async function download(element, kind) {
   const { spec } = drawn.get(element);
   if (kind === "csv") {
-    if (!spec.variables.length && !element.dataset.drawn) await draw(element);
-    const rows = spec.variables.length
-      ? arraysAsRows(spec)
-      : tracesAsRows(element.querySelector(".plot"));
-    save(`${spec.file}.csv`, table(rows), "text/csv");
+    save(`${spec.file}.csv`, table(arraysAsRows(spec)), "text/csv");
     return;
   }
   const { data, layout } = build(drawn.get(element), 1000);
