@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from residua.errors import MissingExtraError
+from residua.report.depth_figures import Cut
 from residua.report.headline import cut_of, headline
 from residua.report.markup import PAGE, asset, bar_html, group_html, scripts, slug, table_html
 from residua.report.packed import as_script, described, packed
@@ -47,6 +48,7 @@ def write_page(
     runs: Mapping[str, tuple[Mapping[str, Any], xr.Dataset]],
     *,
     tables: Sequence[Table] = (),
+    cuts: Mapping[str, Cut] | None = None,
 ) -> None:
     """Write a page that shows the summary of every run, and the figures of each.
 
@@ -55,6 +57,7 @@ def write_page(
         title: heading.
         runs: by name, the summary and the analysis of each.
         tables: shown before the figures.
+        cuts: what is marked in the depth of a run; default what its summary says was cut in training.
 
     Raises:
         MissingExtraError: plotly is not installed.
@@ -74,7 +77,7 @@ def write_page(
     limits = Limits()
     room = LARGEST - _FRAME - len(_plotly().encode())
     for _ in range(_HALVINGS):
-        sections = _sections(summaries, analyses, limits)
+        sections = _sections(summaries, analyses, limits, cuts or {})
         content = _content(sections)
         if len(content[1]) <= room:
             break
@@ -101,12 +104,15 @@ def write_sections(
 
 
 def _sections(
-    summaries: Mapping[str, Mapping[str, Any]], analyses: Mapping[str, xr.Dataset], limits: Limits
+    summaries: Mapping[str, Mapping[str, Any]],
+    analyses: Mapping[str, xr.Dataset],
+    limits: Limits,
+    cuts: Mapping[str, Cut],
 ) -> dict[str, Section]:
     found = {}
     both, figures = side_by_side(analyses)
     if figures:
-        found["side by side"] = Section({"All runs": figures}, both)
+        found["compared"] = Section({"All runs": figures}, both)
     for name, analysis in analyses.items():
         data, left_out = run_data(analysis, limits)
         said = [
@@ -117,7 +123,8 @@ def _sections(
             said.append(
                 f"So that the page stays small it holds {', '.join(left_out)}; all are in analysis.nc."
             )
-        found[name] = Section(run_figures(data, cut_of(summaries[name])), data, said)
+        cut = cuts.get(name, cut_of(summaries[name]))
+        found[name] = Section(run_figures(data, cut), data, said)
     return found
 
 
