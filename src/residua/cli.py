@@ -210,7 +210,8 @@ def demo(
             adaptive=name,
             train=TrainConfig(epochs=60, batch_size=64, seed=seed, accelerator="cpu"),
         )
-        done[name] = runs.start(config, out_dir / name, command(), progress=not (quiet or as_json))
+        run = runs.start(config, out_dir / name, command(), progress=not (quiet or as_json))
+        done[name] = runs.perturbed(run)
         write_report(done[name].folder, f"residua: {data}, {name}", pages({name: done[name]}))
     write_report(out_dir, f"residua demo: {data}", pages(done))
     if as_json:

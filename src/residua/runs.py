@@ -302,6 +302,14 @@ def inspect(
     return fresh.assign(more).assign_attrs(more.attrs)
 
 
+def perturbed(run: Run) -> Run:
+    """Return a finished run with what perturbations and noise do to it, in its analysis.nc, too."""
+    more = perturb(run.net, data_of(run), "val")
+    analysis = run.analysis.assign(more).assign_attrs(more.attrs)
+    write_analysis(analysis, run.folder / "analysis.nc")
+    return replace(run, analysis=analysis)
+
+
 def write_analysis(analysis: xr.Dataset, path: Path) -> None:
     """Write labelled arrays as netCDF."""
     analysis.to_netcdf(path, engine="h5netcdf")

@@ -80,6 +80,7 @@ def _matrix(data: xr.Dataset) -> Shown:
         plot,
         layout,
         _blocks(data),
+        narrow={"height": 440},
     )
 
 
@@ -131,6 +132,7 @@ def _helpers(data: xr.Dataset) -> Shown:
             ),
             *_blocks(data),
         ),
+        narrow={"height": 420},
         click={"choice": "pixel", "x": "pixel_column", "y": "pixel_row"},
     )
 

@@ -79,6 +79,7 @@ def phase_figures(data: xr.Dataset) -> Group:
             layout,
             (Choice("plane", "Plane of", planes),),
             settings,
+            narrow={"height": 380},
         )
     ]
 
@@ -110,7 +111,7 @@ def _flat(plot: Plot, data: xr.Dataset) -> list[int]:
         side = "across" if i == 0 else "up"
         found.append(
             plot.add(
-                "scatter", f"(W y)_i = 0 of the unit {side}", line,
+                "scatter", f"nullcline of the unit {side}", line,
                 x=Take(ends, at | {"coordinate": 0}), y=Take(ends, at | {"coordinate": 1}),
             )
         )  # fmt: skip

@@ -155,7 +155,7 @@ def mosaic(
         layout,
         (Choice("what", "Show", list(arrays.values())),),
         (Setting("0.name", "what", list(arrays.values())),),
-        narrow={"height": 95 * lines + 40},
+        narrow={"height": 85 * lines + 110},
     )
 
 
@@ -188,6 +188,7 @@ def pixel_picture(
         "(orange) it.",
         plot,
         image_layout(),
+        narrow={"height": 420},
     )
 
 

@@ -52,7 +52,12 @@ function build({ spec, chosen, off }, width) {
     const target = where === "layout" ? layout : data[Number(where)];
     setIn(target, rest.join("."), values[chosen[by]]);
   }
-  if (width < NARROW) merge(layout, spec.narrow);
+  if (width < NARROW) {
+    merge(layout, spec.narrow);
+    const below = { orientation: "h", y: -0.2, yanchor: "top", thickness: 10, len: 1 };
+    below.title = { side: "top" };
+    for (const trace of data) if (trace.colorbar) merge(trace, { colorbar: below });
+  }
   for (const trace of data) {
     const scale = trace.meta?.scale;
     if (scale && SCALES[theme()][scale]) trace.colorscale = SCALES[theme()][scale];
