@@ -155,7 +155,7 @@ def test_e5_and_e6_of_a_run_from_the_command_line(run, tmp_path):
     assert stored["own_largest"] == own
     assert stored["windows"]["whole"][0] == pytest.approx(100 - stored["test_error"])
     assert stored["windows"]["input"][0] < stored["windows"]["whole"][0]
-    assert (out / "report.html").read_text(encoding="utf-8").count("<figure ") == 6
+    assert (out / "report.html").read_text(encoding="utf-8").count("<figure ") == 5
     out = tmp_path / "e6"
     done = residua("reproduce", "E6", "--run", run.folder, "--out", out, "--quiet")
     assert done.returncode == 0, done.stderr

@@ -160,7 +160,9 @@ def _caption(data: xr.Dataset, absent: list[str], cut: Cut | None) -> str:
         )
     if "spread" in data and _known(data.spread):
         words += (
-            f" The residuals' spread goes from {number(float(data.spread[0]))} at layer 1 to "
+            f" The residual's spread is {number(float(data.spread[0]))}."
+            if data.sizes["layer"] == 1
+            else f" The residuals' spread goes from {number(float(data.spread[0]))} at layer 1 to "
             f"{number(float(data.spread[-1]))} at layer {int(data['layer'][-1])}."
         )
     if cut is not None and cut.before > cut.after:

@@ -9,11 +9,12 @@ from residua.report.palette import styled
 from residua.report.shown import Choice, Group, Missing, Plot, Setting, Shown, Take, laid_out
 from residua.report.thinned import names_of
 
+# By verdict: mark in a plane, mark in space (of which plotly has few), colour.
 _VERDICTS = {
-    "stable": ("circle", "#009E73"),
-    "marginal": ("diamond", "#B8A800"),
-    "saddle": ("x", "#E69F00"),
-    "unstable": ("square", "#D55E00"),
+    "stable": ("circle", "circle", "#009E73"),
+    "marginal": ("diamond", "circle-open", "#B8A800"),
+    "saddle": ("x", "diamond", "#E69F00"),
+    "unstable": ("square", "square", "#D55E00"),
 }
 
 
@@ -136,7 +137,7 @@ def _flat(plot: Plot, data: xr.Dataset) -> list[int]:
                     y=Take(f"{name}_seen", where | {"coordinate": 1}),
                 )
             )  # fmt: skip
-    for verdict, (symbol, colour) in reversed(_VERDICTS.items()):  # what is stable lies on top
+    for verdict, (symbol, _, colour) in reversed(_VERDICTS.items()):  # what is stable lies on top
         dim = f"{verdict}_point"
         if dim in data:
             marker = {"symbol": symbol, "color": colour, "size": 12, "line": {"width": 1.5}}
@@ -159,7 +160,7 @@ def _solid(plot: Plot, data: xr.Dataset) -> list[int]:
             style |= {"marker": {"color": colour, "size": 3}, "meta": {"class": i, "key": words}}
             axes = {key: Take(name, {"class": i, "shown": k}) for k, key in enumerate("xyz")}
             found.append(plot.add("scatter3d", f"{label}, {words}", style, **axes))
-    for verdict, (symbol, colour) in _VERDICTS.items():
+    for verdict, (_, symbol, colour) in _VERDICTS.items():
         dim = f"{verdict}_point_in_space"
         if dim in data:
             style = {"mode": "markers", "marker": {"symbol": symbol, "color": colour, "size": 5}}

@@ -60,7 +60,9 @@ def _at_layers(found: xr.Dataset, kept: np.ndarray, depth: int) -> xr.Dataset:
     at: dict[str, Any] = {"layer": kept - 1, "state": states}
     if found.sizes.get("part") == depth + 2:  # the input, the layers, the bias
         at["part"] = np.concatenate([[0], kept, [depth + 1]])
-    at |= {dim: np.concatenate([[0], states + 1]) for dim in ("from", "to")}
+    for dim in ("from", "to"):  # of a deep network the bounds of windows are few already
+        if found.sizes.get(dim) == depth + 2:
+            at[dim] = np.concatenate([[0], states + 1])
     return found.isel({dim: where for dim, where in at.items() if dim in found.dims})
 
 
