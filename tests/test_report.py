@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import residua as rs
@@ -158,6 +159,17 @@ def test_several_runs_stand_side_by_side(found, tmp_path):
     both = held((tmp_path / "page.html").read_text("utf-8"))["sections"][0]["arrays"]
     np.testing.assert_allclose(array(both["four: curve_loss"]), deeper.curve_loss)
     np.testing.assert_allclose(array(both["three: spread"]), found.spread)
+    # Noise of a ResNet beside that of an MLP, where it was measured for both.
+    torch.manual_seed(0)
+    nets = {"resnet": network(depth=2), "mlp": rs.MLP(64, 70, 10, depth=2).eval()}
+    noisy = {name: (SUMMARY, analysis_of(net, noisy=True)) for name, net in nets.items()}
+    write_page(tmp_path / "page.html", "both", noisy)
+    page = (tmp_path / "page.html").read_text("utf-8")
+    both = held(page)["sections"][0]["arrays"]
+    for name, (_, one) in noisy.items():
+        for measure in ("noise_accuracy", "signal_to_noise"):
+            np.testing.assert_allclose(array(both[f"{name}: {measure}"]), one[measure], rtol=1e-6)
+    assert "an MLP has no residual map" in page
 
 
 def test_the_headline_says_what_was_cut_at_what_accuracy_and_how_much_faster():

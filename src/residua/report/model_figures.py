@@ -32,7 +32,7 @@ def model_section(found: xr.Dataset) -> Section:
         f"{len(blocks)} layers.",
         "Mean over held-out samples (of sequences: tokens). |y|/|x|: length of the residual over "
         "that of the state before it; 1 − cos: of the angle between the states before and after; "
-        "spread and settle: both relative, as in the glossary of docs/report.md.",
+        "spread and settle: both relative, as in docs/report.md.",
         plot,
         layout,
         (Choice("measure", "Show", [_MEASURES[n] for n in names]),),

@@ -81,6 +81,7 @@ def phase_figures(data: xr.Dataset) -> Group:
             (Choice("plane", "Plane of", planes),),
             settings,
             narrow={"height": 380},
+            by_class=True,
         )
     ]
 
@@ -195,16 +196,17 @@ def _caption(data: xr.Dataset) -> str:
 
 def _definition(data: xr.Dataset) -> str:
     steps, units = data.sizes["step"], int(data.attrs.get("units", 0))
+    alone = "matrix_alone" in data.attrs
+    starts = "from the starts that the key names" if alone else "from the mean z(1) of each class"
     words = (
-        f"Residuals y of the first {steps} layers, from the mean z(1) of each class: dots joined "
-        "by dots, the exact map; lines, eq. 3. Arrows: direction of eq. 3 in the plane. Dashed: "
-        "where (W y)_i = 0; the sides of the square are nullclines, too. Points by their verdict "
-        "in the map."
+        f"Residuals y of the first {steps} layers, {starts}: dots joined by dots, the exact map; lines, "
+        "eq. 3. Arrows: direction of eq. 3 in the plane. Dashed: nullclines, (W y)_i = 0; the sides of "
+        "the square are nullclines, too. Points by their verdict in the map."
     )
     if units > 2:
         through = (
             "the end of the first path, or ½ without one"
-            if "matrix_alone" in data.attrs
+            if alone
             else "the mean of the classes' residuals at layer 1,000"
         )
         words += (

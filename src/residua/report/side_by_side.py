@@ -60,6 +60,7 @@ def side_by_side(analyses: Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, list[S
     noisy = {run: a for run, a in analyses.items() if _has(a, "noise_accuracy")}
     if len(noisy) > 1:
         figures.append(_noise(noisy, list(analyses), data))
+        figures.append(_signal(noisy, list(analyses), data))
     return xr.Dataset(data), figures
 
 
@@ -94,4 +95,34 @@ def _noise(noisy: Mapping[str, xr.Dataset], order: list[str], data: dict[str, An
         plot,
         layout,
         (Choice("noise", "Kind of noise", kinds),),
+    )
+
+
+def _signal(noisy: Mapping[str, xr.Dataset], order: list[str], data: dict[str, Any]) -> Shown:
+    plot = Plot()
+    first = next(iter(noisy.values()))
+    kinds = [str(k) for k in first["noise"].values.tolist()]
+    at: dict[str, Any] = {"noise": "@noise", "level": "@level"}
+    ends = []
+    for run, analysis in noisy.items():
+        steps, own = f"{run}: state", f"{run}: signal_to_noise"
+        data[own] = (("noise", "level", steps), analysis.signal_to_noise.values)
+        data[f"{steps} t"] = (steps, analysis["state"].values)
+        style = styled(order.index(run)) | {"mode": "lines+markers"}
+        plot.add("scatter", plotted(run), style, x=Take(f"{steps} t"), y=Take(own, at))
+        seen = analysis.signal_to_noise[0, -1].values
+        ends.append(f"{run} from {number(float(seen[0]))} to {number(float(seen[-1]))}")
+    levels = [f"strength {k + 1}" for k in range(first.sizes["level"])]
+    return Shown(
+        "all-signal",
+        "Signal to noise over depth",
+        f"Under {kinds[0]} noise of the largest strength, from the input to the last state: "
+        f"{'; '.join(ends)}.",
+        "Trace of the covariance between classes over that of the noise.",
+        plot,
+        laid_out("state t", "signal to noise", log=True),
+        (
+            Choice("noise", "Kind of noise", kinds),
+            Choice("level", "Strength", levels, start=len(levels) - 1),
+        ),
     )
