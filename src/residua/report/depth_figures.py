@@ -142,13 +142,15 @@ def _caption(data: xr.Dataset, absent: list[str], cut: Cut | None) -> str:
     if "curve_loss" in data and _known(data.curve_loss):
         loss = data.curve_loss
         best = int(loss["state"][largest(-loss)])
+        first, least = number(float(loss[0])), number(float(loss.min()))
         said.append(
-            f"The held-out loss falls from {number(float(loss[0]))} nats on the input to "
-            f"{number(float(loss.min()))} on state {best}"
+            f"The held-out loss is {first} nats on the input and lowest, {least}, on state {best}"
+            if best
+            else f"The held-out loss is lowest, {first} nats, on the input itself"
         )
         enough = data.attrs.get("curve_enough_state")
         if enough is not None and enough < best:
-            said.append(f"within one standard error of that from state {int(enough)} on")
+            said.append(f"within one standard error of that already from state {int(enough)} on")
     words = ", ".join(said) + "." if said else ""
     settle = data.get("settle_distance")
     if settle is not None and _known(settle):
@@ -180,6 +182,11 @@ def _holes(values: xr.DataArray) -> bool:
     return bool(len(rest)) and not bool(np.isfinite(rest).all())
 
 
+def layers_in_words(count: int) -> str:
+    """Return "1 layer" or "2 layers"."""
+    return f"{count} layer{'s' * (count != 1)}"
+
+
 def _history(data: xr.Dataset) -> Shown:
     plot = Plot()
     style = {
@@ -194,9 +201,15 @@ def _history(data: xr.Dataset) -> Shown:
         for k in range(1, len(depth))
         if depth[k] != depth[k - 1]
     ]
-    words = "; ".join(changes) if changes else f"{depth[-1]} layers after every epoch that is kept"
+    words = (
+        "; ".join(changes)
+        if changes
+        else f"{layers_in_words(int(depth[-1]))} after every epoch that is kept"
+    )
     layout = laid_out("epoch", "layers", height=280)
     layout["yaxis"] |= {"rangemode": "tozero", "tickformat": "d"}
+    if depth.max() <= 20:
+        layout["yaxis"]["dtick"] = max(1, round(depth.max() / 5))
     if len(epochs) <= 20:
         layout["xaxis"]["dtick"] = 1
     return Shown(

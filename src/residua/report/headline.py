@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from residua.report.depth_figures import Cut
+from residua.report.depth_figures import Cut, layers_in_words
 
 Summaries = Mapping[str, Mapping[str, Any]]
 
@@ -42,7 +42,7 @@ def _pruned(summary: Mapping[str, Any]) -> str:
     words = f"{_layers(summary)} at {error:.2f} % test error"
     words += f" (uncut {was:.2f} %)" if was is not None else ""
     faster = f"{before / after:.1f} times as fast" if before and after else "speed was not measured"
-    return f"{words}: {faster}, {summary['depth_final']} layers are left."
+    return f"{words}: {faster}, {layers_in_words(summary['depth_final'])} left."
 
 
 def _cut(name: str, summary: Mapping[str, Any], whole: list[Mapping[str, Any]]) -> str:
@@ -66,7 +66,9 @@ def _uncut(summaries: Summaries) -> str:
     for name, s in summaries.items():
         who = f"{name}: " if len(summaries) > 1 else ""
         if "test_error" in s and "depth_final" in s:
-            parts.append(f"{who}{s['depth_final']} layers at {s['test_error']:.2f} % test error")
+            parts.append(
+                f"{who}{layers_in_words(s['depth_final'])} at {s['test_error']:.2f} % test error"
+            )
     if not parts:
         return "Nothing is known of layers and errors: the summary is incomplete."
     return f"Nothing was cut: {'; '.join(parts)}."
