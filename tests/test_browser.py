@@ -3,11 +3,13 @@
 import csv
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
 
 from pages import analysis_of, network, page_of
+from residua.report.page import LARGEST
 
 BROWSER = shutil.which("chromium")
 MISSING = (
@@ -311,3 +313,23 @@ def test_a_page_with_holes_opens(open_page, found, tmp_path):
     for name in every_figure(opened):
         assert opened.show(name).locator(MARKS).count() > 0, name
     assert opened.page.locator(".missing").count() >= 4
+
+
+def test_a_network_of_1000_layers_renders_and_opens_in_time(chromium, tmp_path):
+    deep = analysis_of(network(depth=1000))
+    began = time.process_time()
+    page = page_of(tmp_path / "deep.html", deep)
+    assert time.process_time() - began <= 10
+    assert len(page.encode()) <= LARGEST
+    opened = Opened(chromium, tmp_path / "deep.html")
+    session = opened.context.new_cdp_session(opened.page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    opened.page.reload()
+    opened.page.wait_for_selector("figure[data-drawn]", timeout=60_000)
+    spent = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+    assert spent["TaskDuration"] <= 3  # of its own time; other processes may hold it up
+    assert opened.page.locator("section .note", has_text="60 of 1000 layers").count() == 1
+    for name in every_figure(opened):
+        assert opened.show(name).locator(MARKS).count() > 0, name
+    opened.context.close()
+    assert opened.wrong == []

@@ -7,6 +7,7 @@ import xarray as xr
 
 import residua as rs
 from pages import SUMMARY, analysis_of, array, held, network, page_of
+from residua.dynamics.planes import portrait_planes
 from residua.report.headline import headline
 from residua.report.page import LARGEST, write_page
 
@@ -185,3 +186,19 @@ def test_the_headline_says_what_was_cut_at_what_accuracy_and_how_much_faster():
     assert said.startswith(
         "2 of 5 layers were cut at 4.20 % test error (uncut 3.00 %): 2.0 times as"
     )
+
+
+def test_planes_of_a_matrix_alone_follow_its_map_and_keep_what_eq_3_keeps():
+    W = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]])  # rock, paper, scissors
+    residuals, fixed = rs.residual_map(W), rs.enumerate_fixed_points(W)
+    found = portrait_planes(residuals, fixed, None, layers=20)
+    assert found.plane_unit.values.tolist() == [[0, 1], [0, 2], [1, 2]]
+    y = torch.tensor([0.1, 0.1, 0.9], dtype=torch.float64)
+    walk = rs.residual_map(W.double()).trajectory(torch.logit(y), 20)
+    where = list(found["class"].values).index("y(1) = (0.1, 0.1, 0.9)")
+    np.testing.assert_allclose(found.map_path[where], walk)
+    # Antisymmetric W: eq. 3 keeps H = −Σ log(1 − y_i); the map does not.
+    H = -np.log1p(-found.ode_path[where].values).sum(-1)
+    np.testing.assert_allclose(H, H[0], rtol=1e-5)
+    assert -np.log1p(-found.map_path[where].values[-1]).sum() > H[0] * 1.1
+    assert found.verdict.values.tolist() == list(fixed.verdicts)
