@@ -4,7 +4,7 @@ DEMO = .venvs/demo
 DEV = .venvs/dev
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: demo test lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-transformers evidence-e1 evidence-e3 evidence-e5 evidence-e6 evidence-e8 evidence bench picture clean
+.PHONY: demo test test-browser lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-transformers evidence-e1 evidence-e3 evidence-e5 evidence-e6 evidence-e8 evidence bench picture clean
 
 demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show them side by side
 	@test ! -e demo || (to=demo-$$(date +%Y%m%d-%H%M%S); mv demo $$to; echo "kept the earlier demo as $$to")
@@ -12,6 +12,9 @@ demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show 
 
 test: $(DEV)/ready  ## the whole test suite, in two processes
 	$(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile
+
+test-browser: $(DEV)/ready  ## the report page in Debian's chromium; without it an error, where `make test` skips
+	RESIDUA_BROWSER=required $(DEV)/bin/python -m pytest tests/test_browser.py
 
 lint: $(DEV)/ready  ## ruff and mypy
 	$(DEV)/bin/ruff check .
@@ -33,13 +36,12 @@ bench: $(DEV)/ready  ## costs of statistics, all streaming measures and dynamics
 	$(DEV)/bin/python benchmarks/cut_latency.py
 	$(DEV)/bin/python benchmarks/adaptive_time.py
 
-picture: demo  ## README's picture, from the demo's page; needs chromium
-	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,1500 \
-		--screenshot=docs/demo.png "file://$(CURDIR)/demo/report.html"
+picture: demo $(DEV)/ready  ## the pictures of the docs, from the demo's page; needs chromium
+	$(DEV)/bin/python docs/picture.py demo/report.html docs
 
 $(DEMO)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python $(PIP) --editable '.[train,report]'
+	$(DEMO)/bin/python $(PIP) --editable '.[train,report,dynamics]'
 	touch $@
 
 $(DEV)/ready: pyproject.toml constraints.txt

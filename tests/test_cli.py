@@ -98,7 +98,7 @@ def test_inspect_shows_every_layer_and_writes_only_where_told(run, tmp_path):
     assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
     page = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
     assert "signal to noise" in page
-    assert page.count("<figure>") > 17
+    assert page.count("<figure ") > 17
     assert {p.name for p in (tmp_path / "new").iterdir()} == {"analysis.nc", "report.html"}
 
 
@@ -178,7 +178,8 @@ def test_the_main_job_cuts_depth_at_the_same_accuracy(tmp_path):
     assert got["none"]["depth_final"] == 15
     assert got["depth-curve"]["depth_final"] <= 5
     assert got["depth-curve"]["test_error"] <= got["none"]["test_error"] + 1
-    assert 'id="' in (tmp_path / "demo" / "report.html").read_text()
+    page = (tmp_path / "demo" / "report.html").read_text("utf-8")
+    assert "layers were cut while it trained" in page
 
 
 def test_dynamics_of_a_matrix(tmp_path):
@@ -229,7 +230,7 @@ def test_dynamics_of_one_unit_and_its_page(run, tmp_path):
     W[20] = 0
     assert stored["influences"]["helps"][0] == [int(W.argmax()), pytest.approx(float(W.max()))]
     assert sum(stored["ends"].values()) == 3  # two random starts, and the end of the path
-    assert "who hinders (orange) input dimension 20" in (out / "report.html").read_text("utf-8")
+    assert "who hinders input dimension 20" in (out / "report.html").read_text("utf-8")
     failing("is not empty; pass a new folder", "dynamics", run, "--out", out)
     failing("units 0…69, not 70", "dynamics", run, "--unit", 70, "--out", tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -3,8 +3,8 @@ import torch
 
 import residua as rs
 from residua.dynamics.residual_map import first_pre_activation, residual_map
-from residua.report.dynamics_figures import overlay_figures
-from residua.report.page import write_sections
+from residua.report.dynamics_figures import overlay_section
+from residua.report.page import Words, write_sections
 from residua.studies.e1 import departure, trajectories
 
 
@@ -21,10 +21,11 @@ def test_the_map_lies_on_the_network_and_eq_3_beside_it(tmp_path):
     assert float(np.abs(found["network"] - found["ode"])[0].max()) < 1e-12  # one start for all
     assert float(np.abs(found["network"] - found["ode"]).max()) > 1e-3
     gaps = departure(residual_map(net).W, first_pre_activation(net, x))
-    drawn = overlay_figures(found.assign(departure=gaps))
-    write_sections(tmp_path / "page.html", "E1", "lead", {"seed 0": drawn})
+    drawn = overlay_section(found.assign(departure=gaps))
+    write_sections(tmp_path / "page.html", Words("E1", "headline"), {"seed 0": drawn})
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "network, r = 0.5, unit 2" in page
+    assert "network, r = 0.5" in page
+    assert ">unit 2</option>" in page
 
     half, quarter, eighth = (gaps.sel(step_size=h) for h in (0.5, 0.25, 0.125))
     assert (eighth < 0.7 * quarter).all()  # first order in h

@@ -25,6 +25,8 @@ ORDER = [
     {"progress", "folder", "teaching"},
     {"train_config"},
     {"augment", "checkpoints"},
+    {"followed", "weights_seen"},
+    {"overviews"},
     {"training", "healing", "analysis", "folder_kinds"},
     {"run_config", "run_checks"},
     {"runs"},

@@ -13,7 +13,7 @@ from residua.convnet import ConvResNet
 from residua.data import DataSplits, balanced, loader
 from residua.depth.curve import depth_curve, residual_probe
 from residua.dynamics.prolonged import prolong
-from residua.nets import ResNet
+from residua.overviews import overview
 from residua.sources import Split
 from residua.stack import find_stages
 from residua.statistics import accumulate
@@ -23,6 +23,7 @@ from residua.transients.lesions import lesions
 from residua.transients.noise import noise
 from residua.transients.perturbation import gains
 from residua.transients.streamed import Measures, measures
+from residua.weights_seen import one_map
 
 Advance = Callable[[float], None]
 FIT_SAMPLES = 8192
@@ -46,12 +47,18 @@ def analyse(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
 
     The heads of the depth curve are fitted on the first 8,192 training samples, their ridge is chosen
     on the validation split. Windows of layers have the other parts at 0, or at their mean over the same
-    training samples. Of networks whose states are images, or whose head reads the last residual too,
-    there are the figures by layer alone.
+    training samples. With them comes what a page draws besides, see :func:`residua.overviews.overview`.
+    Of networks whose states are images, or whose head reads the last residual too, there are the figures
+    by layer alone.
     """
     stack = find_stages(net)
     if isinstance(net, ConvResNet) or stack.readout.residual is not None:
-        return _by_layer(net, data, split).assign_attrs(split=split)
+        why = (
+            "states are images"
+            if isinstance(net, ConvResNet)
+            else "the head reads the last residual too"
+        )
+        return _by_layer(net, data, split).assign_attrs(split=split, missing_most=why)
     shown = loader(getattr(data, split), 500)
     curve = depth_curve(
         net,
@@ -60,15 +67,19 @@ def analyse(net: nn.Module, data: DataSplits, split: SplitName) -> xr.Dataset:
         score_batches=None if split == "val" else shown,
     )
     found = one_pass(net, data, split)
-    return (
-        found.to_dataset(list(data.classes))
-        .assign(
-            curve_loss=("state", curve.loss),
-            curve_loss_error=("state", curve.loss_error),
-            curve_accuracy=("state", curve.accuracy),
-            curve_ridge=("state", curve.ridge),
-        )
-        .assign_attrs(split=split)
+    measured = found.to_dataset(list(data.classes)).assign(
+        curve_loss=("state", curve.loss),
+        curve_loss_error=("state", curve.loss_error),
+        curve_accuracy=("state", curve.accuracy),
+        curve_ridge=("state", curve.ridge),
+    )
+    best = int(np.argmin(curve.loss))
+    within = curve.loss <= curve.loss[best] + curve.loss_error[best]
+    return overview(net, data, split, measured).assign_attrs(
+        split=split,
+        measured_samples=found.statistics.samples,
+        curve_best_state=best,
+        curve_enough_state=int(np.argmax(within)),
     )
 
 
@@ -99,11 +110,6 @@ def one_pass(net: nn.Module, data: DataSplits, split: SplitName) -> Measures:
 
 def _fit_batches(data: DataSplits) -> Iterable[Any]:
     return islice(loader(data.train, 512), FIT_SAMPLES // 512)
-
-
-def one_map(net: nn.Module) -> bool:
-    """Return whether one residual map makes all layers, so that the network can be run on."""
-    return isinstance(net, ResNet) and net.shared and len(set(net.steps)) == 1
 
 
 def settles(net: nn.Module, split: Split, *, samples: int = SAMPLES) -> int | None:

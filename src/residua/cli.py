@@ -195,15 +195,14 @@ def demo(
 
     [dim]Example: residua demo --out demo[/dim]
     """
-    from residua import folder, run_training
+    from residua import folder, run_training, runs
     from residua.report.run_tables import layer_rows
     from residua.run_config import RunConfig
-    from residua.runs import Run
     from residua.train_config import TrainConfig
 
     set_up(threads)
     folder.refuse_existing(out_dir)
-    done: dict[str, Run] = {}
+    done: dict[str, runs.Run] = {}
     rules: tuple[Adaptive, ...] = ("none", "depth-curve", "paper")
     for name in rules:
         if not as_json:
@@ -215,9 +214,8 @@ def demo(
             adaptive=name,
             train=TrainConfig(epochs=60, batch_size=64, seed=seed, accelerator="cpu"),
         )
-        done[name] = run_training.start(
-            config, out_dir / name, command(), progress=not (quiet or as_json)
-        )
+        run = run_training.start(config, out_dir / name, command(), progress=not (quiet or as_json))
+        done[name] = runs.perturbed(run)
         write_report(done[name].folder, f"residua: {data}, {name}", pages({name: done[name]}))
     write_report(out_dir, f"residua demo: {data}", pages(done))
     if as_json:

@@ -24,7 +24,6 @@ def compare(
     [dim]Example: residua compare runs/digits runs/digits-small --out compared[/dim]
     """
     from residua import comparison, folder
-    from residua.atomic import written_whole
     from residua.report.comparison_tables import comparison_tables, page_tables
     from residua.report.page import write_page
     from residua.stored import FORMAT, write_json
@@ -43,8 +42,7 @@ def compare(
         if out_dir is not None:
             pages = {name: (run.summary, run.analysis) for name, run in found.runs.items()}
             title = f"residua: {len(pages)} runs compared"
-            with written_whole(out_dir / "report.html") as part:
-                write_page(part, title, pages, tables=page_tables(found))
+            write_page(out_dir / "report.html", title, pages, tables=page_tables(found))
             write_json(out_dir / "comparison.json", plain)
     if as_json:
         print(json.dumps(plain))

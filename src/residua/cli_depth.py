@@ -109,6 +109,7 @@ def _prune_run(
     """Cut a run's network, print it and write it with a page."""
     from residua import pruned, runs
     from residua.progress import share_bar
+    from residua.report.depth_figures import Cut
     from residua.report.page import write_page
     from residua.report.prune_tables import layer_table, measured_table
 
@@ -128,8 +129,10 @@ def _prune_run(
     new = done.run
     name = out_dir.name
     tables = [layer_table(done.report.plan, done.stages), measured_table(new.summary)]
-    runs_shown = {name: (new.summary, new.analysis)}
-    write_page(out_dir / "report.html", f"residua: {name}", runs_shown, tables=tables)
+    plan, uncut = done.report.plan, f"{found.folder.name}, uncut"
+    runs_shown = {name: (new.summary, new.analysis), uncut: (found.summary, found.analysis)}
+    cuts = {uncut: Cut(plan.depth, len(plan.keep), plan.removed)}
+    write_page(out_dir / "report.html", f"residua: {name}", runs_shown, tables=tables, cuts=cuts)
     if shown.as_json:
         print(json.dumps(new.summary))
         return

@@ -54,15 +54,18 @@ def dynamics(
     else:
         print_portrait(found, near)
     if out_dir is not None:
-        from residua.report.dynamics_figures import portrait_figures
-        from residua.report.page import write_sections
+        from residua.dynamics.planes import portrait_planes
+        from residua.report.page import Words, write_sections
+        from residua.report.portrait_figures import portrait_section
         from residua.stored import write_json
 
         folder.make_folder(out_dir)
         write_json(out_dir / "portrait.json", plain | {"command": command()})
-        drawn = portrait_figures(found, given.inputs, unit)
-        lead = f"{len(found.fixed)} fixed points, {found.searched}."
-        write_sections(out_dir / "report.html", f"residua: {source.name}", lead, drawn)
+        planes = portrait_planes(found.residuals, found.fixed, given.start)
+        drawn = {source.name: portrait_section(found, planes, given.inputs, unit)}
+        said = f"{len(found.fixed)} fixed points, {found.searched}."
+        words = Words(f"residua: {source.name}", said, foot=command())
+        write_sections(out_dir / "report.html", words, drawn)
         if not as_json:
             out.print(f"wrote portrait.json and report.html into {out_dir}", soft_wrap=True)
 

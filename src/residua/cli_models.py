@@ -24,23 +24,31 @@ def inspect_any(
     from residua import folder
     from residua.model_runs import inspect_model, layers_of_model
     from residua.model_source import load_batches, load_model
+    from residua.report.model_figures import model_section
     from residua.report.model_tables import model_layers
+    from residua.report.page import Words, write_sections
     from residua.stored import write_arrays
 
     model = load_model(source)
     batches = load_batches(data, source, data_dir, 0)
     stack = layers_of_model(model, batches, parts=parts)
+    name = type(model).__name__
     with folder.new_folder(out_dir):
         found = inspect_model(stack, batches)
+        table = model_layers(f"{name}, {stack.depth} layers", found)
         if out_dir is not None:
             write_arrays(found, out_dir / "analysis.nc")
-    table = model_layers(f"{type(model).__name__}, {stack.depth} layers", found)
+            words = Words(
+                f"residua: {source}", f"Nothing was cut: {stack.depth} layers.", foot=command()
+            )
+            sections = {name: model_section(found)}
+            write_sections(out_dir / "report.html", words, sections, tables=[table])
     if as_json:
         print(json.dumps({"layers": table.records()}))
         return
     print_tables([table])
     if out_dir is not None:
-        out.print(f"wrote {out_dir}/analysis.nc", soft_wrap=True)
+        out.print(f"wrote {out_dir}/analysis.nc and report.html", soft_wrap=True)
 
 
 def prune_any(

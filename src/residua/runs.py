@@ -1,7 +1,7 @@
 """A run folder: what it holds, written whole and read back, checked."""
 
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +212,11 @@ def inspect(
         return fresh
     more = perturb(run.net, found, split, advance)
     return fresh.assign(more).assign_attrs(more.attrs)
+
+
+def perturbed(run: Run) -> Run:
+    """Return a finished run with what perturbations and noise do to it, in its analysis.nc, too."""
+    more = perturb(run.net, data_of(run), "val")
+    analysis = run.analysis.assign(more).assign_attrs(more.attrs)
+    write_arrays(analysis, run.folder / ANALYSIS)
+    return replace(run, analysis=analysis)

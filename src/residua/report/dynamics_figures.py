@@ -1,191 +1,99 @@
-"""Plotly figures of residual dynamics: E1's overlay, E3's rest, who helps whom."""
+"""Figures of two experiments on residual dynamics: E1's overlay, and E3's rest."""
 
 import math
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import xarray as xr
-from plotly.subplots import make_subplots
 
-from residua.report.figures import COLOURS, MARKS, layout
+from residua.report.palette import colour, plotted, styled
+from residua.report.picture_figures import mosaic, pixel_picture
+from residua.report.shown import (
+    Choice,
+    Plot,
+    Section,
+    Setting,
+    Shown,
+    Take,
+    laid_out,
+    number,
+    percent,
+)
+from residua.report.thinned import names_of
 
-Drawn = list[tuple[go.Figure, str]]
+_WAYS = {
+    "network": ("network", {"mode": "lines"}, "solid"),
+    "map": ("exact map", {"mode": "markers"}, "solid"),
+    "ode": ("eq. 3", {"mode": "lines"}, "dot"),
+}
 
 
-def overlay_figures(found: xr.Dataset) -> Drawn:
+def overlay_section(found: xr.Dataset) -> Section:
     """Return E1's figures: network, exact map and eq. 3 per unit, their sums, and where they part."""
-    ways = "Lines: network. Marks: the exact map. Dots: eq. 3 in continuous time."
-    drawn = [
-        (_overlay(found, cumulative=False), f"Residuals, mean over the samples of a class. {ways}"),
-        (_overlay(found, cumulative=True), f"Their cumulative sums. {ways}"),
-    ]
-    figure = go.Figure()
-    for i, gain in enumerate(found.gain.values):
-        figure.add_scatter(
-            x=found.step_size.values,
-            y=found.departure.sel(gain=gain).values,
-            name=f"W times {gain:g}",
-            line={"color": COLOURS[i]},
-            mode="lines+markers",
-        )
-    layout(figure, "step size h", "departure of map and eq. 3", log=True)
-    figure.update_xaxes(type="log", tickvals=found.step_size.values)
-    caption = (
-        "Mean over samples and units of |y_map − y_ODE| at equal times, at its largest over the time of "
-        "15 layers. The network is h = 1 and W times 1."
+    sums = {f"{way}_sum": found[way].cumsum("layer") for way in _WAYS}
+    data = found.assign(sums)
+    figures = [_overlay(data)]
+    if "departure" in found:
+        figures.append(_departure(found))
+    return Section({"Dynamics": figures}, data)
+
+
+def _overlay(data: xr.Dataset) -> Shown:
+    plot = Plot()
+    for i, label in enumerate(names_of(data)):
+        for way, (words, style, dash) in _WAYS.items():
+            line = {"color": colour(i), "dash": dash, "width": 3 if way == "ode" else 2}
+            marker = styled(i)["marker"] | {"symbol": "circle-open", "size": 9}
+            y = Take((way, f"{way}_sum"), {"class": i, "unit": "@unit"}, by="what")
+            look = style | {"line": line, "marker": marker, "meta": {"class": i, "key": words}}
+            plot.add("scatter", f"{words}, {label}", look, x=Take("layer"), y=y)
+    apart = {w: float(np.abs(data["network"] - data[w]).max()) for w in ("map", "ode")}
+    units = [f"unit {u}" for u in range(data.sizes["unit"])]
+    return Shown(
+        "overlay",
+        "Network, exact map and eq. 3",
+        f"Class means of the exact map lie within {number(apart['map'])} of the network's at every "
+        f"layer, those of eq. 3 within {number(apart['ode'])}.",
+        "Residuals of one unit, mean over the samples of a class, or their cumulative sums. Lines: "
+        "network. Marks: the exact map. Dots: eq. 3 in continuous time.",
+        plot,
+        laid_out("layer t", "residual y_t", height=440),
+        (Choice("unit", "Unit", units), Choice("what", "Show", ("residuals", "their sums"))),
+        (Setting("layout.yaxis.title.text", "what", ("residual y_t", "Σ y_t")),),
+        by_class=True,
     )
-    return [*drawn, (figure, caption)]
 
 
-def _overlay(found: xr.Dataset, *, cumulative: bool) -> go.Figure:
-    figure = go.Figure()
-    marks = {"network": "lines", "map": "markers", "ode": "lines"}
-    for i, label in enumerate(found["class"].values):
-        for unit in range(found.sizes["unit"]):
-            for way, mode in marks.items():
-                y = found[way].isel({"class": i, "unit": unit})
-                figure.add_scatter(
-                    x=found["layer"].values,
-                    y=(y.cumsum("layer") if cumulative else y).values,
-                    name=f"{way}, {label}, unit {unit}",
-                    mode=mode,
-                    line={"color": COLOURS[unit % 8], "dash": "dot" if way == "ode" else "solid"},
-                    marker={"color": COLOURS[unit % 8], "symbol": MARKS[i % 3]},
-                )
-    title = "Σ y_t" if cumulative else "residual y_t"
-    return layout(figure, "layer t", f"{title}, class mean")
+def _departure(data: xr.Dataset) -> Shown:
+    plot = Plot()
+    for i, gain in enumerate(data["gain"].values.tolist()):
+        style = styled(i) | {"mode": "lines+markers"}
+        y = Take("departure", {"gain": i})
+        plot.add("scatter", f"W times {gain:g}", style, x=Take("step_size"), y=y)
+    layout = laid_out("step size h", "departure of map and eq. 3", log=True)
+    layout["xaxis"] |= {"type": "log", "tickvals": data["step_size"].values.tolist()}
+    at_one = float(data.departure.sel(step_size=1, gain=1))
+    return Shown(
+        "departure",
+        "Where map and eq. 3 part",
+        f"At h = 1 and W times 1 they are {number(at_one)} apart.",
+        "Mean over samples and units of |y_map − y_ODE| at equal times, at its largest over the "
+        "time of 15 layers. The network is h = 1 and W times 1.",
+        plot,
+        layout,
+    )
 
 
-def rest_figures(found: xr.Dataset) -> Drawn:
+def rest_section(found: xr.Dataset) -> Section:
     """Return E3's figures: settling, steady states as images, eigenvalues, answers to a push."""
     shape = image_shape(int(found.sizes["input"]))
-    pixel = int(found.attrs["pixel"])
-    drawn = [
-        (
-            _by_class(
-                found, found.moved / found.magnitude, "moved since the measured layer before"
-            ),
-            "Mean over units and samples of |y_t − y_s| over that of |y_t|, s the measured layer before "
-            "t. A network is called settled from where what it moved over the last sixth of its layers "
-            "stays below 0.01.",
-        ),
-        (
-            _spreads(found),
-            "Spread: mean over units of the standard deviation of y_t over all samples, and over the "
-            "samples of a class.",
-        ),
-    ]
+    data = found.assign(moved_share=found.moved / found.magnitude)
+    figures = [_moved(data), _spreads(data)]
     if shape:
-        last = found.residual_mean.isel(layer=-1)[:, : found.sizes["input"]]
-        rows = {"input": found.input_mean.values, "residual": last.values}
-        names = [str(c) for c in found["class"].values]
-        end = int(found.layer[-1])
-        drawn += [
-            (
-                _images(rows, names, shape),
-                "Above: the mean of each class's training inputs. Below: the mean residual at layer "
-                f"{end} of the units that are input dimensions. Every picture has its own greys.",
-            ),
-            (
-                who_helps(found.helpers.values, shape, pixel),
-                helps_caption(pixel),
-            ),
-            (
-                _images(
-                    {p: found[f"{p}_change"].values[[0, -1]] for p in ("impulse", "step")},
-                    ["layer 1", f"layer {end}"],
-                    shape,
-                    diverging=True,
-                ),
-                f"What a push of 1 in input dimension {pixel} changes in the residuals, mean over "
-                "samples: an impulse, added to x_0 once, and a step, added before every layer. All four "
-                "pictures have one scale.",
-            ),
-        ]
-    drawn += [
-        (
-            _strengths(found),
-            f"Mean over units and samples of |change of y_t| by a push in input dimension {pixel}.",
-        ),
-        (
-            _eigenvalues(found),
-            "Eigenvalues of eq. 3's Jacobian at each class's mean residual of the last layer; right of "
-            "0 neighbours part. A mean need not be a fixed point.",
-        ),
-    ]
-    return drawn
-
-
-def portrait_figures(found: Any, inputs: int, unit: int | None) -> dict[str, Drawn]:
-    """Return the figures of a portrait: one unit's helpers, multipliers, path.
-
-    Args:
-        found: a Portrait.
-        inputs: how many units are input dimensions; drawn as an image where they make a square.
-        unit: whose helpers are shown, or None.
-    """
-    drawn: Drawn = []
-    shape = image_shape(inputs)
-    if unit is not None:
-        row = found.residuals.W[unit].numpy(force=True)
-        if shape and unit < inputs:
-            drawn.append((who_helps(row[:inputs], shape, unit), helps_caption(unit)))
-        else:
-            figure = go.Figure(go.Bar(x=list(range(len(row))), y=row.tolist()))
-            drawn.append(
-                (layout(figure, "unit j", "w_ij"), f"w_ij of every unit j for i = {unit}.")
-            )
-    if len(found.fixed):
-        caption = (
-            "Multipliers of the map at every fixed point, by its verdict; the circle has radius 1, "
-            "inside it neighbours return."
-        )
-        drawn.append((_multipliers(found.fixed), caption))
-    if found.path is not None:
-        caption = "Residuals over layers from x(0) = 0, the most active units at the end."
-        drawn.append((_path(found.path.numpy(force=True)), caption))
-    return {"portrait": drawn}
-
-
-def _multipliers(fixed: Any) -> go.Figure:
-    figure = go.Figure()
-    angle = np.linspace(0, 2 * np.pi, 181)
-    style = {"color": "#888", "dash": "dot"}
-    figure.add_scatter(
-        x=np.cos(angle),
-        y=np.sin(angle),
-        mode="lines",
-        line=style,
-        name="radius 1",
-        hoverinfo="skip",
-    )
-    verdicts = np.array(fixed.verdicts)
-    for i, verdict in enumerate(dict.fromkeys(fixed.verdicts)):
-        values = fixed.multipliers[verdicts == verdict].flatten().numpy(force=True)
-        figure.add_scatter(
-            x=values.real.round(6),
-            y=values.imag.round(6),
-            name=verdict,
-            mode="markers",
-            marker={"color": COLOURS[i], "symbol": MARKS[i % 3]},
-        )
-    layout(figure, "real part", "imaginary part")
-    figure.update_xaxes(constrain="domain")
-    figure.update_yaxes(scaleanchor="x")
-    return figure
-
-
-def _path(path: np.ndarray, most: int = 8) -> go.Figure:
-    figure = go.Figure()
-    for i, unit in enumerate(np.argsort(-path[-1])[:most].tolist()):
-        figure.add_scatter(
-            x=np.arange(1, len(path) + 1),
-            y=path[:, unit],
-            name=f"unit {unit}",
-            line={"color": COLOURS[i]},
-        )
-    return layout(figure, "layer t", "residual y_t")
+        figures += _rest_images(data, shape)
+        data = data.assign(_as_images(data, shape))
+    figures += [_strengths(data), _eigenvalues(data)]
+    return Section({"Rest": figures}, data)
 
 
 def image_shape(inputs: int) -> tuple[int, int] | None:
@@ -194,127 +102,146 @@ def image_shape(inputs: int) -> tuple[int, int] | None:
     return (side, side) if side * side == inputs and side >= 4 else None
 
 
-def helps_caption(unit: int) -> str:
-    """Return what the picture of :func:`who_helps` means."""
-    return (
-        f"Who helps (blue) and who hinders (orange) input dimension {unit} (ringed): w_ij of each "
-        f"input dimension j for i = {unit}."
+def _as_images(data: xr.Dataset, shape: tuple[int, int]) -> dict[str, Any]:
+    pixels = math.prod(shape)
+    flat = {
+        "input_image": data.input_mean.values,
+        "last_image": data.residual_mean.isel(layer=-1).values[:, :pixels],
+        "helper_image": data.helpers.values[None],
+    }
+    pushes = [data[f"{p}_change"].values[[0, -1]] for p in ("impulse", "step")]
+    flat["push_image"] = np.concatenate(pushes)
+    dims = {
+        "input_image": "class",
+        "last_image": "class",
+        "helper_image": "one",
+        "push_image": "push",
+    }
+    return {
+        name: ((dims[name], "row", "column"), values.reshape(-1, *shape))
+        for name, values in flat.items()
+    }
+
+
+def _rest_images(data: xr.Dataset, shape: tuple[int, int]) -> list[Shown]:
+    end, pixel = int(data["layer"][-1]), int(data.attrs["pixel"])
+    classes = [str(v) for v in data["class"].values.tolist()]
+    last = data.residual_mean.isel(layer=-1)
+    pushes = [f"{p}, layer {t}" for p in ("impulse", "step") for t in (int(data["layer"][0]), end)]
+    changes = np.concatenate([data[f"{p}_change"].values[[0, -1]] for p in ("impulse", "step")])
+    return [
+        mosaic(
+            "rest-images",
+            f"Where the residuals are at layer {end}",
+            f"They lie between {number(float(last.min()))} and {number(float(last.max()))}.",
+            "The mean residual of the units that are input dimensions, and the mean of each class's "
+            "training inputs.",
+            {"last_image": f"residual at layer {end}", "input_image": "mean input"},
+            classes,
+            shape,
+        ),
+        pixel_picture(
+            "rest-helpers",
+            f"Who helps and who hinders input dimension {pixel}",
+            data.helpers.values.reshape(shape),
+            divmod(pixel, shape[1]),
+            "helper_image",
+        ),
+        mosaic(
+            "rest-pushes",
+            "What a push of one input dimension changes",
+            f"A push of 1 in input dimension {pixel} changes residuals by "
+            f"{number(float(abs(changes).max()))} at most.",
+            "Mean change of the residuals over samples: by an impulse, added to x_0 once, and by a "
+            "step, added before every layer. All pictures have one scale.",
+            {"push_image": "change"},
+            pushes,
+            shape,
+            across=2,
+            scale="diverging",
+        ),
+    ]
+
+
+def _moved(data: xr.Dataset) -> Shown:
+    plot = Plot()
+    for i, label in enumerate(names_of(data)):
+        style = styled(i) | {"mode": "lines", "meta": {"class": i}}
+        plot.add("scatter", label, style, x=Take("layer"), y=Take("moved_share", {"class": i}))
+    last = data.moved_share.isel(layer=-1)
+    return Shown(
+        "moved",
+        "How much the residuals still move",
+        f"At layer {int(data['layer'][-1])} by {percent(float(last.min()))} to "
+        f"{percent(float(last.max()))} of their size, by class.",
+        "Mean over units and samples of |y_t − y_s| over that of |y_t|, s the measured layer "
+        "before t. A network is called settled from where what it moved over the last sixth of its "
+        "layers stays below 0.01.",
+        plot,
+        _log_layers("moved since the measured layer before", log=True),
+        by_class=True,
     )
 
 
-def who_helps(row: np.ndarray, shape: tuple[int, int], unit: int) -> go.Figure:
-    """Draw w_ij of every input dimension j as an image, input dimension i ringed."""
-    figure = go.Figure(_heat(row.reshape(shape), diverging=True, bar=True))
-    figure.add_scatter(
-        x=[unit % shape[1]],
-        y=[unit // shape[1]],
-        mode="markers",
-        marker={"symbol": "circle-open", "size": 14, "color": "black", "line": {"width": 2}},
-        showlegend=False,
-    )
-    layout(figure, "column", "row")
-    figure.update_xaxes(constrain="domain", dtick=None)
-    figure.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain")
-    return figure
-
-
-def _heat(
-    image: np.ndarray, *, diverging: bool = False, bar: bool = False, largest: float | None = None
-) -> go.Heatmap:
-    largest = largest or float(np.abs(image).max()) or 1.0
-    scale: Any = [[0, COLOURS[3]], [0.5, "#ffffff"], [1, COLOURS[0]]] if diverging else "Greys"
-    return go.Heatmap(
-        z=np.round(image.astype(float), 5),
-        colorscale=scale,
-        zmin=-largest if diverging else None,
-        zmax=largest if diverging else None,
-        showscale=bar,
+def _spreads(data: xr.Dataset) -> Shown:
+    plot = Plot()
+    names = (("spread", "over all samples"), ("spread_within", "within a class"))
+    for i, (array, words) in enumerate(names):
+        plot.add("scatter", words, styled(i) | {"mode": "lines"}, x=Take("layer"), y=Take(array))
+    return Shown(
+        "rest-spread",
+        "Spread over samples and within classes",
+        f"At the end {number(float(data.spread[-1]))} over all samples and "
+        f"{number(float(data.spread_within[-1]))} within a class.",
+        "Mean over units of the standard deviation of y_t over all samples, and over the samples "
+        "of a class.",
+        plot,
+        _log_layers("spread of y_t", log=False),
     )
 
 
-def _images(
-    rows: dict[str, np.ndarray],
-    columns: list[str],
-    shape: tuple[int, int],
-    *,
-    diverging: bool = False,
-) -> go.Figure:
-    figure = make_subplots(
-        len(rows),
-        len(columns),
-        row_titles=list(rows),
-        column_titles=columns,
-        horizontal_spacing=0.01,
-        vertical_spacing=0.03,
-    )
-    largest = max(float(np.abs(images).max()) for images in rows.values()) if diverging else None
-    for r, images in enumerate(rows.values(), 1):
-        for c, image in enumerate(images, 1):
-            bar = diverging and (r, c) == (1, 1)
-            heat = _heat(image.reshape(shape), diverging=diverging, bar=bar, largest=largest)
-            figure.add_trace(heat, row=r, col=c)
-    figure.update_layout(
-        template="plotly_white",
-        height=140 * len(rows) + 160 * diverging + 40,
-        margin={"t": 60, "b": 20},
-    )
-    figure.update_xaxes(visible=False, constrain="domain")
-    figure.update_yaxes(visible=False, autorange="reversed", constrain="domain")
-    for axis in figure.select_yaxes():
-        axis.scaleanchor = axis.anchor
-    return figure
-
-
-def _by_class(found: xr.Dataset, values: xr.DataArray, title: str) -> go.Figure:
-    figure = go.Figure()
-    for i, label in enumerate(found["class"].values):
-        y = values.isel({"class": i}).values
-        figure.add_scatter(
-            x=found.layer.values,
-            y=np.where(y > 0, y, np.nan),
-            name=str(label),
-            line={"color": COLOURS[i % 8], "dash": ("solid", "dash", "dot")[i // 8 % 3]},
-            mode="lines",
-        )
-    return _log_layers(figure, title, log=True)
-
-
-def _spreads(found: xr.Dataset) -> go.Figure:
-    figure = go.Figure()
-    for i, name in enumerate(("spread", "spread_within")):
-        title = "over all samples" if name == "spread" else "within a class"
-        figure.add_scatter(
-            x=found.layer.values, y=found[name].values, name=title, line={"color": COLOURS[i]}
-        )
-    return _log_layers(figure, "spread of y_t", log=False)
-
-
-def _strengths(found: xr.Dataset) -> go.Figure:
-    figure = go.Figure()
+def _strengths(data: xr.Dataset) -> Shown:
+    plot = Plot()
     for i, push in enumerate(("impulse", "step")):
-        figure.add_scatter(
-            x=found.layer.values,
-            y=found[f"{push}_strength"].values,
-            name=push,
-            line={"color": COLOURS[i]},
-        )
-    return _log_layers(figure, "change of the residuals", log=True)
+        y = Take(f"{push}_strength")
+        plot.add("scatter", push, styled(i) | {"mode": "lines"}, x=Take("layer"), y=y)
+    ends = [number(float(data[f"{p}_strength"][-1])) for p in ("impulse", "step")]
+    return Shown(
+        "push",
+        "How long a push is felt",
+        f"At the last layer an impulse still changes residuals by {ends[0]}, a step by {ends[1]}.",
+        f"Mean over units and samples of |change of y_t| by a push in input dimension "
+        f"{int(data.attrs['pixel'])}.",
+        plot,
+        _log_layers("change of the residuals", log=True),
+    )
 
 
-def _log_layers(figure: go.Figure, title: str, *, log: bool) -> go.Figure:
-    layout(figure, "layer t", title, log=log)
-    figure.update_xaxes(type="log", dtick=1)
-    return figure
+def _log_layers(title: str, *, log: bool) -> dict[str, Any]:
+    layout = laid_out("layer t", title, log=log)
+    layout["xaxis"] |= {"type": "log", "nticks": 6}
+    return layout
 
 
-def _eigenvalues(found: xr.Dataset) -> go.Figure:
-    figure = go.Figure()
-    for i, label in enumerate(found["class"].values):
-        figure.add_scatter(
-            x=found.eigenvalue_real.values[i].round(6),
-            y=found.eigenvalue_imag.values[i].round(6),
-            name=str(label),
-            mode="markers",
-            marker={"color": COLOURS[i % 8], "size": 4, "symbol": MARKS[i // 8 % 3]},
-        )
-    return layout(figure, "real part", "imaginary part")
+def _eigenvalues(data: xr.Dataset) -> Shown:
+    plot = Plot()
+    for i, label in enumerate(data["class"].values.tolist()):
+        style = {
+            "mode": "markers",
+            "meta": {"class": i},
+            "marker": styled(i)["marker"] | {"size": 5},
+        }
+        at: dict[str, Any] = {"class": i}
+        x, y = Take("eigenvalue_real", at), Take("eigenvalue_imag", at)
+        plot.add("scatter", plotted(label), style, x=x, y=y)
+    positive = (data.eigenvalue_real > 1e-6).sum("mode").values.tolist()
+    return Shown(
+        "eigenvalues",
+        "Eigenvalues at the class means",
+        f"Positive ones by class: {', '.join(map(str, positive))}.",
+        "Eigenvalues of eq. 3's Jacobian at each class's mean residual of the last layer; right of 0 "
+        "neighbours part. A mean need not be a fixed point.",
+        plot,
+        laid_out("real part", "imaginary part"),
+        by_class=True,
+    )

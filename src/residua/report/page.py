@@ -1,38 +1,31 @@
-"""One self-contained HTML page of one or several runs."""
+"""One self-contained HTML page: of one or several runs, or of sections of figures."""
 
 import html
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from residua.errors import MissingExtraError
-from residua.report import figures, transient_figures
+from residua.report.depth_figures import Cut
+from residua.report.headline import cut_of, headline
+from residua.report.markup import PAGE, asset, bar_html, group_html, scripts, slug, table_html
+from residua.report.packed import as_script, described, packed
+from residua.report.run_figures import run_data, run_figures
+from residua.report.shown import Section, Shown
+from residua.report.side_by_side import side_by_side
 from residua.report.tables import Table
+from residua.report.thinned import Limits
+from residua.stored import write_text
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem;
-       color: #222; background: #fff; }}
-table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }}
-td, th {{ padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }}
-td:first-child, th:first-child {{ text-align: left; }}
-figure {{ margin: 2rem 0; }} figcaption {{ color: #555; }}
-</style></head><body>
-<h1>{title}</h1>
-<p>{lead}</p>
-{table}
-{body}
-<p>{foot}</p>
-</body></html>
-"""
+LARGEST = 8_000_000  # bytes of a page
+_FRAME = 250_000  # of them for words and frames
+_HALVINGS = 6
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
-_COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "depth rule": lambda s: s["adaptive"],
+_COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "depth rule": lambda s: str(s["adaptive"]),
     "layers": lambda s: f"{s['depth_initial']} → {s['depth_final']}",
     "test error": lambda s: f"{s['test_error']:.2f} %",
     "validation error": lambda s: f"{s['val_error']:.2f} %",
@@ -40,12 +33,23 @@ _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Words:
+    """The words of a page: heading, the sentence below it, the paragraph after that, the last line."""
+
+    title: str
+    headline: str
+    lead: str = ""
+    foot: str = ""
+
+
 def write_page(
     path: Path,
     title: str,
-    runs: Mapping[str, tuple[dict[str, Any], xr.Dataset]],
+    runs: Mapping[str, tuple[Mapping[str, Any], xr.Dataset]],
     *,
     tables: Sequence[Table] = (),
+    cuts: Mapping[str, Cut] | None = None,
 ) -> None:
     """Write a page that shows the summary of every run, and the figures of each.
 
@@ -54,90 +58,138 @@ def write_page(
         title: heading.
         runs: by name, the summary and the analysis of each.
         tables: shown before the figures.
+        cuts: what is marked in the depth of a run; default what its summary says was cut in training.
 
     Raises:
         MissingExtraError: plotly is not installed.
     """
-    script = _plotly()
-    parts = [f"<script>{script}</script>"]
-    for name, (summary, analysis) in runs.items():
-        parts.append(f"<h2>{html.escape(name)}</h2>")
-        for decision in summary["decisions"]:
-            parts.append(
-                f"<p>After epoch {decision['epoch']}: {decision['depth_before']} → "
-                f"{decision['depth_after']} layers: {html.escape(decision['reason'])}.</p>"
-            )
-        drawn = figures.all_figures(analysis)
-        drawn += transient_figures.streamed_figures(analysis)
-        drawn += transient_figures.perturbed_figures(analysis)
-        parts += [_figure(f, caption) for f, caption in drawn]
-    first = next(iter(runs.values()))[0]
-    analyses = [analysis for _, analysis in runs.values()]
-    path.write_text(
-        _PAGE.format(
-            title=html.escape(title),
-            lead=(
-                f"Data: {html.escape(first['data'])}. Figures by layer are taken on the "
-                f"{_SPLITS[analyses[0].attrs['split']]} split; nothing that decides the depth looks at "
-                "the test split."
-            ),
-            table="\n".join(
-                [_table({name: s for name, (s, _) in runs.items()}), *map(_shown, tables)]
-            ),
-            body="\n".join(parts),
-            foot=html.escape(
-                f"{first['command']} · seed {first['seed']} · {first['machine']} · "
-                + ", ".join(f"{k} {v}" for k, v in first["versions"].items())
-            ),
-        ),
-        encoding="utf-8",
+    summaries = {name: summary for name, (summary, _) in runs.items()}
+    analyses = {name: analysis for name, (_, analysis) in runs.items()}
+    taken = [_SPLITS.get(str(a.attrs.get("split")), "unknown") for a in analyses.values()]
+    sets = ", ".join(dict.fromkeys(str(s.get("data", "unknown")) for s in summaries.values()))
+    words = Words(
+        title,
+        headline(summaries),
+        f"Data: {sets}. Figures by layer are taken on the {' and '.join(dict.fromkeys(taken))} split; "
+        "nothing that decides the depth looks at the test split.",
+        " — ".join(dict.fromkeys(map(_foot, summaries.values()))),
     )
+    limits = Limits()
+    room = LARGEST - _FRAME - len(_plotly().encode())
+    for _ in range(_HALVINGS):
+        sections = _sections(summaries, analyses, limits, cuts or {})
+        content = _content(sections)
+        if len(content[1]) <= room:
+            break
+        limits = limits.halved()
+    shown = [_summary_table(summaries), *tables]
+    write_text(path, _page(words, shown, sections, content))
 
 
 def write_sections(
-    path: Path,
-    title: str,
-    lead: str,
-    sections: Mapping[str, Sequence[tuple[Any, str]]],
-    *,
-    tables: Sequence[Table] = (),
+    path: Path, words: Words, sections: Mapping[str, Section], *, tables: Sequence[Table] = ()
 ) -> None:
-    """Write a page of tables, and of figures with captions under headings.
+    """Write a page of tables, and of sections of figures of which one is shown at a time.
 
     Args:
         path: of the HTML file; an existing page is replaced.
-        title: heading.
-        lead: the paragraph after it.
-        sections: by heading, figures and their captions.
+        words: its words.
+        sections: by name.
         tables: shown first.
 
     Raises:
         MissingExtraError: plotly is not installed.
     """
-    parts = [f"<script>{_plotly()}</script>"]
-    for name, drawn in sections.items():
-        parts.append(f"<h2>{html.escape(name)}</h2>")
-        parts += [_figure(figure, caption) for figure, caption in drawn]
-    page = _PAGE.format(
-        title=html.escape(title),
-        lead=html.escape(lead),
-        table="\n".join(map(_shown, tables)),
-        body="\n".join(parts),
-        foot="",
-    )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, _page(words, tables, sections, _content(sections)))
 
 
-def _shown(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in table.rows
+def _sections(
+    summaries: Mapping[str, Mapping[str, Any]],
+    analyses: Mapping[str, xr.Dataset],
+    limits: Limits,
+    cuts: Mapping[str, Cut],
+) -> dict[str, Section]:
+    found = {}
+    both, figures = side_by_side(analyses)
+    if figures:
+        found["compared"] = Section({"All runs": figures}, both)
+    for name, analysis in analyses.items():
+        data, left_out = run_data(analysis, limits)
+        said = [
+            f"After epoch {d['epoch']}: {d['depth_before']} → {d['depth_after']} layers: {d['reason']}."
+            for d in summaries[name].get("decisions", ())
+        ]
+        if left_out:
+            said.append(
+                f"So that the page stays small it holds {', '.join(left_out)}; all are in analysis.nc."
+            )
+        cut = cuts.get(name, cut_of(summaries[name]))
+        found[name] = Section(run_figures(data, cut), data, said)
+    return found
+
+
+def _content(sections: Mapping[str, Section]) -> tuple[str, str]:
+    """Return the body of a page, and the JSON of its arrays and figures."""
+    parts, arrays, figures = [], [], {}
+    for k, (name, section) in enumerate(sections.items()):
+        shown = [f for group in section.groups.values() for f in group if isinstance(f, Shown)]
+        for figure in shown:
+            file = f"{slug(name)}-{figure.name}"
+            figures[f"r{k}-{figure.name}"] = described(figure, k, file)
+        needed = [n for f in shown for n in described(f, k, "")["variables"]]
+        arrays.append(packed(section.data, needed))
+        said = "".join(f'<p class="note">{html.escape(text)}</p>' for text in section.said)
+        body = "\n".join(group_html(h, group, f"r{k}") for h, group in section.groups.items())
+        hidden = " hidden" if k else ""
+        parts.append(
+            f'<section data-run="r{k}"{hidden}><h2>{html.escape(name)}</h2>{said}{body}</section>'
+        )
+    return "\n".join(parts), as_script({"sections": arrays, "figures": figures})
+
+
+def _page(
+    words: Words,
+    tables: Sequence[Table],
+    sections: Mapping[str, Section],
+    content: tuple[str, str],
+) -> str:
+    body, data = content
+    headings = {name: list(section.groups) for name, section in sections.items()}
+    return PAGE.format(
+        title=html.escape(words.title),
+        style=asset("page.css"),
+        headline=html.escape(words.headline),
+        lead=html.escape(words.lead),
+        tables="\n".join(map(table_html, tables)),
+        bar=bar_html(headings, _classes(sections)),
+        body=body,
+        foot=html.escape(words.foot),
+        data=data,
+        plotly=_plotly(),
+        scripts=scripts(),
     )
-    return (
-        f"<h2>{html.escape(table.title)}</h2><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table><p>{html.escape(table.note)}</p>"
+
+
+def _classes(sections: Mapping[str, Section]) -> list[str]:
+    """Return the labels of the classes; where sections have others of the same place, all of them."""
+    by_class = any(
+        isinstance(figure, Shown) and figure.by_class
+        for section in sections.values()
+        for group in section.groups.values()
+        for figure in group
     )
+    if not by_class:
+        return []
+    lists = [
+        [str(v) for v in s.data["class"].values.tolist()]
+        for s in sections.values()
+        if "class" in s.data.coords
+    ]
+    longest = max(map(len, lists), default=0)
+    return [
+        " / ".join(dict.fromkeys(names[i] for names in lists if i < len(names)))
+        for i in range(longest)
+    ]
 
 
 def _plotly() -> str:
@@ -149,20 +201,25 @@ def _plotly() -> str:
     return script
 
 
-def _figure(figure: Any, caption: str) -> str:
-    drawn = figure.to_html(full_html=False, include_plotlyjs=False)
-    return f"<figure>{drawn}<figcaption>{html.escape(caption)}</figcaption></figure>"
+def _foot(summary: Mapping[str, Any]) -> str:
+    parts = [str(summary[key]) for key in ("command",) if key in summary]
+    parts += [f"seed {summary['seed']}"] if "seed" in summary else []
+    parts += [str(summary["machine"])] if "machine" in summary else []
+    versions = summary.get("versions", {})
+    parts += [", ".join(f"{k} {v}" for k, v in versions.items())] if versions else []
+    return " · ".join(parts)
 
 
-def _table(summaries: Mapping[str, dict[str, Any]]) -> str:
+def _summary_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
     columns = dict(_COLUMNS)
-    if all(name == s["adaptive"] for name, s in summaries.items()):
+    if all(name == s.get("adaptive") for name, s in summaries.items()):
         del columns["depth rule"]  # the runs are named after it
-    head = "".join(f"<th>{c}</th>" for c in ("run", *columns))
-    rows = "".join(
-        f"<tr><td>{html.escape(name)}</td>"
-        + "".join(f"<td>{html.escape(cell(s))}</td>" for cell in columns.values())
-        + "</tr>"
-        for name, s in summaries.items()
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+    def told(cell: Callable[[Mapping[str, Any]], str], summary: Mapping[str, Any]) -> str:
+        try:
+            return cell(summary)
+        except KeyError:
+            return "unknown"
+
+    rows = [[name, *(told(cell, s) for cell in columns.values())] for name, s in summaries.items()]
+    return Table("", ["run", *columns], rows)

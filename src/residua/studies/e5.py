@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from residua import runs
-from residua.analysis import Advance, one_map, one_pass, settles
+from residua.analysis import Advance, one_pass, settles
 from residua.data import DataSplits, load_data
 from residua.nets import ResNet
+from residua.overviews import by_unit_and_pair
 from residua.provenance import machine, versions
 from residua.run_config import RunConfig
 from residua.store import Network
@@ -24,6 +25,7 @@ from residua.studies.jobs import WORK, repeat, training
 from residua.studies.mnist import CONFIGS as MNIST
 from residua.studies.reproduction import Reproduction
 from residua.training import evaluate
+from residua.weights_seen import one_map
 
 PAPER = {"own_largest": "9 of 10 classes"}
 
@@ -81,7 +83,7 @@ def measured(
         "machine": machine(),
     }
     advance(0.2)
-    return Reproduction(summary, found.to_dataset(list(data.classes)))
+    return Reproduction(summary, by_unit_and_pair(found.to_dataset(list(data.classes))))
 
 
 def _trained(study: str, name: str, config: RunConfig, seed: int, folder: Path) -> runs.Run:

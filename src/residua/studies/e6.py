@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from residua import runs
-from residua.analysis import Advance, one_map, one_pass, settles
+from residua.analysis import Advance, one_pass, settles
+from residua.overviews import by_unit_and_pair
 from residua.provenance import machine, versions
 from residua.studies import e5
 from residua.studies.jobs import repeat
 from residua.studies.reproduction import Reproduction
 from residua.training import evaluate
+from residua.weights_seen import one_map
 
 PAPER = {"class_means": "separate, and grow with depth"}
 
@@ -55,7 +57,7 @@ def reproduce(
         "versions": versions(),
         "machine": machine(),
     }
-    return Reproduction(summary, found.to_dataset(list(data.classes)))
+    return Reproduction(summary, by_unit_and_pair(found.to_dataset(list(data.classes))))
 
 
 def _job(name: str, seed: int, folder: Path) -> dict[str, Any]:

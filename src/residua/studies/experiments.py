@@ -12,11 +12,12 @@ from residua.analysis import Advance
 from residua.choices import Experiment
 from residua.errors import InputError, StoppedError
 from residua.progress import share_bar
-from residua.report.comparison_figures import comparison_figures
-from residua.report.dynamics_figures import Drawn, overlay_figures, rest_figures
+from residua.report.comparison_figures import comparison_section
+from residua.report.deciding_figures import deciding_section, parting_section
+from residua.report.dynamics_figures import overlay_section, rest_section
 from residua.report.experiment_tables import experiment_tables
-from residua.report.page import write_sections
-from residua.report.transient_figures import deciding_figures, parting_figures
+from residua.report.page import Words, write_sections
+from residua.report.shown import Section
 from residua.stored import write_json
 from residua.studies import e1, e3, e5, e6, e8
 from residua.studies.e8_training import TASKS
@@ -58,7 +59,7 @@ class Spec(NamedTuple):
 
     paper: dict[str, Any]
     lead: str
-    figures: Callable[[Done, dict[str, Any]], dict[str, Drawn]]
+    figures: Callable[[Done, dict[str, Any]], dict[str, Section]]
     of_seed: Callable[[int, Path, Options, Advance], Reproduction] | None = None
     of_run: Callable[[runs.Run, Options, Advance], Reproduction] | None = None
     check: Callable[[runs.Run], Any] = lambda run: None
@@ -66,7 +67,9 @@ class Spec(NamedTuple):
     compare: Callable[[Sequence[Mapping[str, Any]]], Any] | None = None
 
 
-def _each(figures: Callable[[Any], Drawn]) -> Callable[[Done, dict[str, Any]], dict[str, Drawn]]:
+def _each(
+    figures: Callable[[Any], Section],
+) -> Callable[[Done, dict[str, Any]], dict[str, Section]]:
     return lambda done, found: {name: figures(r.arrays) for name, r in done.items()}
 
 
@@ -100,14 +103,14 @@ EXPERIMENTS: dict[Experiment, Spec] = {
         e1.PAPER,
         "Two circles, 15 shared layers of 3 logistic units: the network, the exact map that its "
         "residuals obey, and eq. 3, its continuous-time reading.",
-        _each(overlay_figures),
+        _each(overlay_section),
         of_seed=_circles,
     ),
     "E3": Spec(
         e3.PAPER,
         "A trained network with shared weights, run on for many more layers over test inputs: where "
         "the residuals of each class come to rest. Nothing is decided on these inputs.",
-        _each(rest_figures),
+        _each(rest_section),
         of_run=_e3,
         check=e3.check,
         matters=("layers",),
@@ -116,21 +119,21 @@ EXPERIMENTS: dict[Experiment, Spec] = {
         e5.PAPER,
         "The unit with the largest weight to each class, over depth and over the classes of test "
         "inputs; and which layers' sums decide the class.",
-        _each(deciding_figures),
+        _each(deciding_section),
         of_run=_e5,
     ),
     "E6": Spec(
         e6.PAPER,
         "Means and spreads of the classes' states over depth, on test inputs: do the classes part, and "
         "has the network settled when they do?",
-        _each(parting_figures),
+        _each(parting_section),
         of_run=_e6,
     ),
     "E8": Spec(
         e8.PAPER,
         "ResNet and MLP of the same width, depth, parameters, data and optimiser budget, each with the "
         "best of the same twelve settings by validation error: what noise does to each, on test inputs.",
-        lambda done, found: {"all seeds": comparison_figures(found["compared"])},
+        lambda done, found: {"all seeds": comparison_section(found["compared"])},
         of_seed=_e8,
         matters=("data",),
         compare=e8.compare,
@@ -241,9 +244,11 @@ def reproduce(
         if spec.compare is not None:
             found["compared"] = spec.compare([r.summary for r in done.values()])
         write_json(folder / f"{experiment.lower()}.json", found)
-        title, tables = f"residua: {experiment}", experiment_tables(experiment, found)
+        tables = experiment_tables(experiment, found)
         sections = spec.figures(done, found)
-        write_sections(folder / "report.html", title, spec.lead, sections, tables=tables)
+        many = f"{len(done)} {'result' if len(done) == 1 else 'results'}"
+        words = Words(f"residua: {experiment}", f"{experiment}: {many}.", spec.lead, command)
+        write_sections(folder / "report.html", words, sections, tables=tables)
 
     repeat(identity, folder, jobs, finish)
     return found

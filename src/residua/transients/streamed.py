@@ -49,6 +49,7 @@ class Measures:
             "class_distance": (("state", "class", "class_b"), self.states.distance),
             "input_contribution": ("class", own[0]),
             "own_contribution": (("layer", "class"), own[1:-1]),
+            "mean_contribution": (("part", "class", "class_b"), self.attribution.mean),
             "head_accuracy": ("state", decided.accuracy),
             "margin": (("state", "class"), decided.margin),
             "decided": (("state", "class"), decided.decided),
@@ -63,7 +64,8 @@ class Measures:
                 "sensitive_state": (("state", "class", "class_b"), self.units.state),
             }
         names = found["class"].values
-        coords = {"class_b": names, "from": decided.bounds, "to": decided.bounds}
+        coords: dict[str, Any] = {"class_b": names, "from": decided.bounds, "to": decided.bounds}
+        coords["part"] = list(self.attribution.parts)
         return (
             found.assign(new)
             .assign_coords(coords)

@@ -1,0 +1,74 @@
+"""The sentence at the top: what was cut, at what accuracy, how much faster."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from residua.report.depth_figures import Cut, layers_in_words
+
+Summaries = Mapping[str, Mapping[str, Any]]
+
+
+def cut_of(summary: Mapping[str, Any]) -> Cut | None:
+    """Return what was cut in a run, or None."""
+    before, after = summary.get("depth_initial"), summary.get("depth_final")
+    if before is None or after is None or after >= before:
+        return None
+    return Cut(int(before), int(after))
+
+
+def headline(summaries: Summaries) -> str:
+    """Return in one sentence, with figures, what the runs of a page came to."""
+    summary = next(iter(summaries.values()))
+    cuts = {n: s for n, s in summaries.items() if cut_of(s) and "test_error" in s}
+    if "pruned" in summary:
+        return _pruned(summary)
+    if not cuts:
+        return _uncut(summaries)
+    best = min(cuts, key=lambda n: (cuts[n]["test_error"], cuts[n]["depth_final"]))
+    whole = [s for n, s in summaries.items() if n not in cuts and "test_error" in s]
+    return _cut(best if len(summaries) > 1 else "", cuts[best], whole)
+
+
+def _layers(summary: Mapping[str, Any]) -> str:
+    before, after = summary["depth_initial"], summary["depth_final"]
+    return f"{before - after} of {before} layers were cut"
+
+
+def _pruned(summary: Mapping[str, Any]) -> str:
+    cut = summary["pruned"]
+    before, after = cut["before"]["seconds"], (cut["healed"] or cut["after"])["seconds"]
+    after = after or cut["after"]["seconds"]
+    error, was = summary["test_error"], summary.get("test_error_uncut")
+    words = f"{_layers(summary)} at {error:.2f} % test error"
+    words += f" (uncut {was:.2f} %)" if was is not None else ""
+    faster = f"{before / after:.1f} times as fast" if before and after else "speed was not measured"
+    return f"{words}: {faster}, {layers_in_words(summary['depth_final'])} left."
+
+
+def _cut(name: str, summary: Mapping[str, Any], whole: list[Mapping[str, Any]]) -> str:
+    who = f"{name}: " if name else ""
+    words = f"{who}{_layers(summary)} while it trained, at {summary['test_error']:.2f} % test error"
+    if not whole:
+        return f"{words}; no uncut run is there to compare the time with."
+    uncut = whole[0]
+    words += f" (uncut {uncut['test_error']:.2f} %)"
+    if summary.get("seconds") and uncut.get("seconds"):
+        ratio = uncut["seconds"] / summary["seconds"]
+        words += (
+            f", trained in {summary['seconds']:.0f} s instead of {uncut['seconds']:.0f} s, {ratio:.1f} "
+            "times as fast"
+        )
+    return f"{words}."
+
+
+def _uncut(summaries: Summaries) -> str:
+    parts = []
+    for name, s in summaries.items():
+        who = f"{name}: " if len(summaries) > 1 else ""
+        if "test_error" in s and "depth_final" in s:
+            parts.append(
+                f"{who}{layers_in_words(s['depth_final'])} at {s['test_error']:.2f} % test error"
+            )
+    if not parts:
+        return "Nothing is known of layers and errors: the summary is incomplete."
+    return f"Nothing was cut: {'; '.join(parts)}."

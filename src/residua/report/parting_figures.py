@@ -1,0 +1,114 @@
+"""Figures of how far apart the classes are at every layer."""
+
+import xarray as xr
+
+from residua.report.palette import styled
+from residua.report.shown import (
+    Group,
+    Plot,
+    Shown,
+    Take,
+    either,
+    laid_out,
+    largest,
+    number,
+    percent,
+)
+from residua.report.thinned import names_of
+
+
+def parting_figures(data: xr.Dataset) -> Group:
+    """Return Fisher ratios, distances of class means, spreads within classes, and probes."""
+    found = [
+        either("Between the classes and within them", data, ("fisher", "residual_fisher"), _fisher),
+        either("Distance of class means", data, ("pair_distance",), _distances),
+        either("Spread within the classes", data, ("state_std_over_units",), _within),
+    ]
+    return [*found, _probes(data)] if "probe_accuracy" in data else found
+
+
+def _fisher(data: xr.Dataset) -> Shown:
+    plot = Plot()
+    for i, (name, array, steps) in enumerate(
+        (("states x_t", "fisher", "state"), ("residuals y_t", "residual_fisher", "layer"))
+    ):
+        style = styled(i) | {"mode": "lines+markers"}
+        plot.add("scatter", name, style, x=Take(steps), y=Take(array))
+    best = int(data["state"][largest(data.fisher)])
+    return Shown(
+        "fisher",
+        "Between the classes and within them",
+        f"Of the states the ratio is largest, {number(float(data.fisher.max()))}, at state {best}; "
+        f"it is {number(float(data.fisher[0]))} on the input and {number(float(data.fisher[-1]))} "
+        "at the end.",
+        "Fisher ratio: trace of the covariance between classes over that within classes.",
+        plot,
+        laid_out("state or layer t", "Fisher ratio", log=True),
+    )
+
+
+def _distances(data: xr.Dataset) -> Shown:
+    plot = Plot()
+    for i, name in enumerate(data["gap"].values.tolist()):
+        style = styled(i) | {"mode": "lines+markers"}
+        y = Take("pair_distance", {"gap": i})
+        plot.add("scatter", name, style, x=Take("state"), y=y)
+    first, last = data.pair_distance.values[0], data.pair_distance.values[-1]
+    return Shown(
+        "class-distance",
+        "Distance of class means",
+        f"From the input to the last state the mean distance of two class means goes from "
+        f"{number(first[1])} to {number(last[1])}, that of the closest pair from {number(first[0])} to "
+        f"{number(last[0])}.",
+        "Euclidean distance between the means of the states x_t of two classes: the closest pair, "
+        "the mean of all pairs, the farthest pair.",
+        plot,
+        laid_out("state t", "distance"),
+    )
+
+
+def _within(data: xr.Dataset) -> Shown:
+    plot = Plot()
+    name = "state_std_over_units"
+    for i, label in enumerate(names_of(data)):
+        style = styled(i) | {"mode": "lines+markers", "meta": {"class": i}}
+        plot.add("scatter", label, style, x=Take("state"), y=Take(name, {"class": i}))
+    mean = data[name].mean("class")
+    return Shown(
+        "within-class",
+        "Spread within the classes",
+        f"Mean over classes: {number(float(mean[0]))} on the input, {number(float(mean[-1]))} at "
+        "the end.",
+        "Standard deviation of x_t over the samples of a class, mean over units.",
+        plot,
+        laid_out("state t", "spread within the class"),
+        by_class=True,
+    )
+
+
+def _probes(data: xr.Dataset) -> Shown:
+    plot = Plot()
+    for i, (name, array, steps) in enumerate(
+        (
+            ("probe of states x_t", "probe_accuracy", "state"),
+            ("probe of residuals y_t", "residual_probe_accuracy", "layer"),
+            ("the network's head on x_t", "head_accuracy", "state"),
+        )
+    ):
+        if array in data:
+            style = {"mode": "lines+markers"} | styled(i)
+            plot.add("scatter", name, style, x=Take(steps), y=Take(array))
+    layout = laid_out("state or layer t", "accuracy")
+    layout["yaxis"] |= {"tickformat": ".0%"}
+    probe = data.probe_accuracy
+    best = int(data["state"][largest(probe)])
+    return Shown(
+        "probes",
+        "What a linear probe reads",
+        f"A probe of the input tells {percent(float(probe[0]))}, at best "
+        f"{percent(float(probe.max()))}, of state {best}.",
+        "Accuracy of a linear probe of the labels, fitted in closed form on training data, its "
+        "ridge chosen on validation data; and of the network's own head.",
+        plot,
+        layout,
+    )

@@ -1,0 +1,222 @@
+"""Figures that are images: residuals of units that are pixels, and who helps one pixel."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from residua.report.palette import plotted
+from residua.report.shown import (
+    Choice,
+    Group,
+    Missing,
+    Plot,
+    Setting,
+    Shown,
+    Take,
+    laid_out,
+    number,
+)
+
+_ACROSS = 5  # pictures in a line
+_SHOWN = {
+    "steady_image": "steady residual, layer 1,000",
+    "last_image": "mean residual at the last layer",
+    "first_image": "mean residual at layer 1",
+    "input_image": "mean input",
+}
+
+
+def image_arrays(analysis: xr.Dataset) -> dict[str, Any]:
+    """Return means of inputs, first, last and steady residuals as images (class, row, column).
+
+    Nothing where inputs are no grey images, or units no pixels.
+    """
+    shape = tuple(int(n) for n in np.atleast_1d(analysis.attrs.get("image", ())))
+    pixels = math.prod(shape)
+    known = {"state_mean", "residual_mean"} <= set(analysis.data_vars)
+    if len(shape) != 2 or not analysis.attrs.get("pixels_are_units") or not known:
+        return {}
+    parts = {
+        "input_image": analysis["state_mean"].isel(state=0),
+        "first_image": analysis["residual_mean"].isel(layer=0),
+        "last_image": analysis["residual_mean"].isel(layer=-1),
+    }
+    if "steady_residual" in analysis:
+        parts["steady_image"] = analysis["steady_residual"]
+    return {
+        name: (("class", "row", "column"), v.values[:, :pixels].reshape(-1, *shape))
+        for name, v in parts.items()
+    }
+
+
+def image_figures(data: xr.Dataset) -> Group:
+    """Return what the residuals of each class look like where units are pixels."""
+    title = "Residuals as images"
+    shown = {name: words for name, words in _SHOWN.items() if name in data}
+    if not shown:
+        why = "units are not pixels" if "image" in data.attrs else "the inputs are no grey images"
+        return [Missing(title, why)]
+    names = [str(v) for v in data["class"].values.tolist()]
+    shape = (data.sizes["row"], data.sizes["column"])
+    return [
+        mosaic(
+            "images",
+            title,
+            _caption(data, next(iter(shown))),
+            "Mean over the samples of a class of the residuals of those units that are input "
+            "dimensions, in their place in the image. Steady: the network of one map run on for "
+            "1,000 layers. All pictures shown together have one scale.",
+            shown,
+            names,
+            shape,
+        )
+    ]
+
+
+def _caption(data: xr.Dataset, name: str) -> str:
+    values = data[name].values
+    known = values[np.isfinite(values)]
+    words = "No value is a number."
+    if known.size:
+        apart = float(np.nanmax(data[name].std("class").values))
+        words = (
+            f"The residuals first shown lie between {number(float(known.min()))} and "
+            f"{number(float(known.max()))}; where classes differ most, by {number(apart)} (standard "
+            "deviation over classes)."
+        )
+    if "steady_image" not in data:
+        words += f" No steady residuals: {data.attrs.get('missing_rest', 'none are stored')}."
+    elif not int(data.attrs.get("settled_from", 0)):
+        words += " At layer 1,000 the residuals still move."
+    return words
+
+
+def mosaic(
+    name: str,
+    title: str,
+    caption: str,
+    definition: str,
+    arrays: Mapping[str, str],
+    labels: Sequence[str],
+    shape: tuple[int, int],
+    *,
+    across: int = _ACROSS,
+    scale: str = "grey",
+) -> Shown:
+    """Return a figure of pictures side by side, each with its name above it.
+
+    Args:
+        name: of the figure.
+        title: heading.
+        caption: what is to be seen.
+        definition: what is drawn.
+        arrays: by name of an array (picture, row, column), what it is in words.
+        labels: names of the pictures.
+        shape: rows and columns of each.
+        across: how many stand in a line at most.
+        scale: colours, "grey" or "diverging".
+    """
+    across = min(across, len(labels))
+    room, lines = max(1, round(shape[0] / 4)), -(-len(labels) // across)
+    plot = Plot()
+    style: dict[str, Any] = {
+        "meta": {"scale": scale},
+        "colorbar": {"thickness": 14},
+        "hovertemplate": "%{z:.3g}<extra></extra>",
+    }
+    if scale == "diverging":
+        style["zmid"] = 0
+    plot.add("heatmap", title, style, z=Take(tuple(arrays), by="what", tile=(across, room)))
+    layout = laid_out("", "", height=165 * lines + 40)
+    layout["xaxis"] |= {"visible": False, "constrain": "domain"}
+    layout["yaxis"] |= {"visible": False, "autorange": "reversed", "scaleanchor": "x"}
+    layout["yaxis"] |= {"constrain": "domain"}
+    layout["annotations"] = [
+        {
+            "text": plotted(label if len(label) <= 14 else f"{label[:13]}…"),
+            "showarrow": False,
+            "font": {"size": 12},
+            "x": (k % across) * (shape[1] + 1) + (shape[1] - 1) / 2,
+            "y": (k // across) * (shape[0] + room) + room - 0.6,
+            "xanchor": "center",
+            "yanchor": "bottom",
+        }
+        for k, label in enumerate(labels)
+    ]
+    return Shown(
+        name,
+        title,
+        caption,
+        definition,
+        plot,
+        layout,
+        (Choice("what", "Show", list(arrays.values())),),
+        (Setting("0.name", "what", list(arrays.values())),),
+        narrow={"height": 85 * lines + 110},
+    )
+
+
+def pixel_picture(
+    name: str, title: str, row: np.ndarray, place: tuple[int, int], array: str
+) -> Shown:
+    """Return the picture of w_ij of every input dimension j for one, i, at a place in the image.
+
+    Args:
+        name: of the figure.
+        title: heading.
+        row: w_ij in the shape of the image.
+        place: row and column of i.
+        array: (one, row, column), which holds the same.
+    """
+    plot = Plot()
+    heat = {
+        "meta": {"scale": "diverging"},
+        "zmid": 0,
+        "colorbar": {"title": {"text": "w_ij"}, "thickness": 14},
+        "hovertemplate": "row %{y}, column %{x}: %{z:.3g}<extra></extra>",
+    }
+    plot.add("heatmap", "w_ij", heat, z=Take(array, {"one": 0}))
+    plot.add("scatter", "itself", RING | {"x": [place[1]], "y": [place[0]]})
+    return Shown(
+        name,
+        title,
+        helped(row, place),
+        "w_ij of each input dimension j for i, the one that is ringed: who helps (blue) and who hinders "
+        "(orange) it.",
+        plot,
+        image_layout(),
+        narrow={"height": 420},
+    )
+
+
+RING: dict[str, Any] = {
+    "mode": "markers",
+    "marker": {"symbol": "circle-open", "size": 16, "line": {"width": 3}},
+    "meta": {"ink": "marker.color"},
+    "hoverinfo": "skip",
+    "showlegend": False,
+}
+
+
+def image_layout() -> dict[str, Any]:
+    """Return the layout of one image, its first row at the top."""
+    layout = laid_out("column", "row", height=480)
+    layout["xaxis"] |= {"constrain": "domain"}
+    layout["yaxis"] |= {"autorange": "reversed", "scaleanchor": "x", "constrain": "domain"}
+    return layout
+
+
+def helped(row: np.ndarray, place: tuple[int, int]) -> str:
+    """Return in a sentence who helps and who hinders a pixel most, itself apart."""
+    others = row.astype(float).copy()
+    others[place] = 0
+    best = np.unravel_index(int(others.argmax()), others.shape)
+    worst = np.unravel_index(int(others.argmin()), others.shape)
+    return (
+        f"The input dimension at row {place[0]}, column {place[1]} is helped most by row "
+        f"{best[0]}, column {best[1]} ({others.max():+.3g}) and hindered most by row {worst[0]}, "
+        f"column {worst[1]} ({others.min():+.3g})."
+    )

@@ -1,0 +1,44 @@
+"""All figures of one run, in the order of reading."""
+
+import xarray as xr
+
+from residua.report.attribution_figures import attribution_figures, sensitive_figures
+from residua.report.cooperation_figures import cooperation_figures, with_pixels
+from residua.report.depth_figures import Cut, depth_figures
+from residua.report.noise_figures import noise_figures
+from residua.report.parting_figures import parting_figures
+from residua.report.phase_figures import phase_figures, with_planes
+from residua.report.picture_figures import image_arrays, image_figures
+from residua.report.shown import Group, Missing
+from residua.report.thinned import Limits, thinned
+from residua.report.trajectory_figures import trajectory_figures, with_unit_choice
+
+
+def run_data(analysis: xr.Dataset, limits: Limits) -> tuple[xr.Dataset, list[str]]:
+    """Return the arrays that the figures of a run draw, and what was left out of them, in words."""
+    whole = analysis.assign(image_arrays(analysis))
+    whole = whole.assign_attrs(units=int(analysis.sizes.get("unit", 0)))
+    data, left_out = thinned(whole, limits)
+    return with_pixels(with_planes(with_unit_choice(data))), left_out
+
+
+def run_figures(data: xr.Dataset, cut: Cut | None = None) -> dict[str, Group]:
+    """Return the figures of a run by heading; what cannot be drawn says why.
+
+    Args:
+        data: what :func:`run_data` gives.
+        cut: what was cut, to be marked.
+    """
+    groups: dict[str, Group] = {"Depth": depth_figures(data, cut)}
+    if "missing_most" in data.attrs:
+        why = f"{data.attrs['missing_most']}, so there are figures by layer alone"
+        rest = Missing("Trajectories, portrait, attribution, noise", why)
+        return groups | {"What is missing": [rest]}
+    return groups | {
+        "Trajectories": [*trajectory_figures(data), *parting_figures(data)],
+        "Phase portrait": phase_figures(data),
+        "Cooperation and competition": cooperation_figures(data),
+        "Attribution": [*attribution_figures(data), *sensitive_figures(data)],
+        "Steady states as images": image_figures(data),
+        "Noise and perturbation": noise_figures(data),
+    }

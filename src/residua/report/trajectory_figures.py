@@ -1,0 +1,212 @@
+"""Figures of trajectories: states and residuals of every class over layers, and seen in projection."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from residua.report.palette import faint, styled
+from residua.report.shown import (
+    Choice,
+    Group,
+    Plot,
+    Setting,
+    Shown,
+    Take,
+    either,
+    laid_out,
+    number,
+    percent,
+)
+from residua.report.thinned import names_of
+
+_WHAT = ("residual", "state")
+_TITLES = ("residual y_t", "state x_t")
+_VIEWS = ("axes 1 and 2", "axes 1 and 3", "axes 2 and 3", "three dimensions")
+
+
+def with_unit_choice(data: xr.Dataset) -> xr.Dataset:
+    """Return states and residuals with the mean over units and single units in one dimension."""
+    names = [f"{w}_{m}{end}" for w in _WHAT for m in ("mean", "std") for end in ("", "_over_units")]
+    if not all(name in data for name in names):
+        return data
+    new = {}
+    for what in _WHAT:
+        for moment in ("mean", "std"):
+            name = f"{what}_{moment}"
+            over = data[f"{name}_over_units"].expand_dims("seen", axis=-1)
+            units = data[name].drop_vars("unit").rename(unit="seen")
+            new[f"{name}_seen"] = xr.concat([over, units.transpose(*over.dims)], "seen")
+    seen = ["mean over units", *(f"unit {u}" for u in data["unit"].values.tolist())]
+    return data.assign(new).assign_coords(seen=seen)
+
+
+def trajectory_figures(data: xr.Dataset) -> Group:
+    """Return the trajectories of the classes and their projection."""
+    return [
+        either(
+            "Trajectories: what every layer adds for each class",
+            data,
+            ("residual_mean_seen", "residual_mean_over_units"),
+            _by_class,
+        ),
+        either(
+            "The classes come apart: states in projection",
+            data,
+            ("projected", "projected_mean", "between_share", "total_share"),
+            _projection,
+        ),
+    ]
+
+
+def _by_class(data: xr.Dataset) -> Shown:
+    plot = Plot()
+    names = names_of(data)
+    share = 0.16 if len(names) <= 4 else 0.07
+    bands = list(range(len(names)))
+    several = ("residual_mean_seen", "state_mean_seen")
+    spread = ("residual_std_seen", "state_std_seen")
+    steps = ("layer", "state")
+    for i, name in enumerate(names):
+        at: dict[str, Any] = {"class": i, "seen": "@unit"}
+        band: dict[str, Any] = {
+            "mode": "lines",
+            "fill": "toself",
+            "fillcolor": faint(i, share),
+            "hoverinfo": "skip",
+        }
+        band |= {
+            "line": {"width": 0, "color": faint(i, share)},
+            "showlegend": False,
+            "meta": {"class": i},
+        }
+        plot.add(
+            "scatter", name, band,
+            x=Take(steps, by="what", mirror=True), y=Take(several, at, by="what", spread=spread),
+        )  # fmt: skip
+    for i, name in enumerate(names):
+        style = styled(i) | {"mode": "lines+markers", "meta": {"class": i}}
+        at = {"class": i, "seen": "@unit"}
+        plot.add("scatter", name, style, x=Take(steps, by="what"), y=Take(several, at, by="what"))
+    units = data["seen"].values.tolist()
+    last = data.residual_mean_over_units.isel(layer=-1)
+    known = last.values
+    high, low = int(np.nan_to_num(known).argmax()), int(np.nan_to_num(known).argmin())
+    layout = laid_out("layer t", _TITLES[0], height=420)
+    return Shown(
+        "trajectories",
+        "Trajectories: what every layer adds for each class",
+        f"At the last layer the mean residual over units is largest for class {names_raw(data)[high]}, "
+        f"{number(float(last[high]))}, and smallest for class {names_raw(data)[low]}, "
+        f"{number(float(last[low]))}. {len(units) - 1} units can be chosen, first those in which the "
+        "classes differ most.",
+        "Residual y_t or state x_t of one unit, or its mean over all units: mean over the samples "
+        "of each class, and one standard deviation over them to either side (of the mean over "
+        "units: the mean of the units' standard deviations).",
+        plot,
+        layout,
+        (
+            Choice("what", "Show", ("residuals y_t", "states x_t")),
+            Choice("unit", "Unit", units),
+            Choice("around", "Around the mean", ("one standard deviation", "nothing")),
+        ),
+        (
+            *(Setting(f"{k}.visible", "around", (True, False)) for k in bands),
+            Setting("layout.yaxis.title.text", "what", _TITLES),
+            Setting("layout.xaxis.title.text", "what", ("layer t", "state t")),
+        ),
+        by_class=True,
+    )
+
+
+def names_raw(data: xr.Dataset) -> list[str]:
+    """Return the labels of the classes as they are."""
+    return [str(v) for v in data["class"].values.tolist()]
+
+
+def _projection(data: xr.Dataset) -> Shown:
+    plot = Plot()
+    flat, deep = [], []
+    first, second = ("view", (0, 0, 1, 0)), ("view", (1, 2, 2, 1))
+    for i, name in enumerate(names_of(data)):
+        look = styled(i)
+        meta: dict[str, Any] = {"meta": {"class": i}}
+        cloud = meta | {"mode": "markers", "opacity": 0.7, "hoverinfo": "name"}
+        trail = meta | {"mode": "lines", "hoverinfo": "skip", "showlegend": False}
+        parts: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+            ("projected", cloud, {"state": "@t", "class": i}),
+            ("projected_mean", trail, {"state": "<@t", "class": i}),
+        )
+        for array, style, at in parts:
+            line = {"line": {"color": look["line"]["color"], "width": 2.5}}
+            marker = {"marker": look["marker"] | {"size": 5}}
+            flat.append(
+                plot.add(
+                    "scatter", name, style | line | marker,
+                    x=Take(array, at | {"axis": first}), y=Take(array, at | {"axis": second}),
+                )
+            )  # fmt: skip
+            small = {"marker": {"color": look["marker"]["color"], "size": 2.5}}
+            axes = {key: Take(array, at | {"axis": k}) for k, key in enumerate("xyz")}
+            thick = {"line": {"color": look["line"]["color"], "width": 5}}
+            deep.append(plot.add("scatter3d", name, style | thick | small, **axes))
+    ranges = [_range(data.projected.isel(axis=k).values) for k in range(3)]
+    solid = (False, False, False, True)
+    settings = [Setting(f"{k}.visible", "view", [not v for v in solid]) for k in flat]
+    settings += [Setting(f"{k}.visible", "view", solid) for k in deep]
+    for key, side in (("xaxis", first[1]), ("yaxis", second[1])):
+        settings += [
+            Setting(f"layout.{key}.visible", "view", [not v for v in solid]),
+            Setting(f"layout.{key}.title.text", "view", [f"axis {k + 1}" for k in side]),
+            Setting(f"layout.{key}.range", "view", [ranges[k] for k in side]),
+        ]
+    layout = laid_out("axis 1", "axis 2", height=520)
+    layout["scene"] = {
+        f"{key}axis": {"title": {"text": f"axis {k + 1}"}, "range": ranges[k]}
+        for k, key in enumerate("xyz")
+    }
+    states = [f"state {t}" for t in data["state"].values.tolist()]
+    return Shown(
+        "projection",
+        "The classes come apart: states in projection",
+        _projection_caption(data),
+        "Every point is a sample's state x_t, less the mean over all samples shown, along three "
+        "orthonormal axes: those in which the class means of the last state differ most; lines: "
+        "the class means from the input on. The axes and their scale stay the same for all t.",
+        plot,
+        layout,
+        (
+            Choice("t", "Layer", states, start=len(states) - 1, kind="slider"),
+            Choice("view", "Seen along", _VIEWS),
+        ),
+        settings,
+        by_class=True,
+    )
+
+
+def _range(values: np.ndarray) -> list[float]:
+    """Return the ends of an axis that holds all values."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return [-1.0, 1.0]
+    low, high = float(known.min()), float(known.max())
+    room = 0.05 * (high - low) or 1.0
+    return [low - room, high + room]
+
+
+def _projection_caption(data: xr.Dataset) -> str:
+    between = float(data.between_share.sum())
+    two = float(data.between_share[:2].sum())
+    words = (
+        "Of the variance between the class means of the last state, axes 1 and 2 hold "
+        f"{percent(two)}, all three {percent(between)}; of all its variance over samples, the "
+        f"three hold {percent(float(data.total_share.sum()))}. {data.sizes['member']} samples of a "
+        "class at most are shown"
+    )
+    if "fisher" in data and bool(np.isfinite(data.fisher).all()):
+        first, last = float(data.fisher[0]), float(data.fisher[-1])
+        words += (
+            f"; between all units, variance between classes over that within goes from {number(first)} "
+            f"on the input to {number(last)} on the last state"
+        )
+    return words + "."
