@@ -8,8 +8,8 @@ from playwright.sync_api import sync_playwright
 
 # Name, width, height, colours, and the figure that is at the top, or none for the top of the page.
 PICTURES = (
-    ("demo", 1100, 1500, "light", None),
-    ("report-trajectories", 1100, 900, "dark", "projection"),
+    ("demo", 1280, 1500, "light", None),
+    ("report-trajectories", 1280, 960, "dark", "projection"),
     ("report-narrow", 390, 900, "light", "sample"),
 )
 

@@ -138,7 +138,7 @@ def _projection(data: xr.Dataset) -> Shown:
             ("projected_mean", trail, {"state": "<@t", "class": i}),
         )
         for array, style, at in parts:
-            line = {"line": {"color": look["line"]["color"], "width": 2.5}}
+            line = {"line": look["line"] | {"width": 2.5}}
             marker = {"marker": look["marker"] | {"size": 5}}
             flat.append(
                 plot.add(
@@ -148,7 +148,7 @@ def _projection(data: xr.Dataset) -> Shown:
             )  # fmt: skip
             small = {"marker": {"color": look["marker"]["color"], "size": 2.5}}
             axes = {key: Take(array, at | {"axis": k}) for k, key in enumerate("xyz")}
-            thick = {"line": {"color": look["line"]["color"], "width": 5}}
+            thick = {"line": look["line"] | {"width": 5}}
             deep.append(plot.add("scatter3d", name, style | thick | small, **axes))
     ranges = [_range(data.projected.isel(axis=k).values) for k in range(3)]
     solid = (False, False, False, True)

@@ -18,6 +18,7 @@ from residua.report.dynamics_figures import overlay_section, rest_section
 from residua.report.experiment_tables import experiment_tables
 from residua.report.page import Words, write_sections
 from residua.report.shown import Section
+from residua.report.tables import Table
 from residua.stored import write_json
 from residua.studies import e1, e3, e5, e6, e8
 from residua.studies.e8_training import TASKS
@@ -210,6 +211,18 @@ def _again() -> Iterator[None]:
         raise StoppedError("stopped; the same command goes on where it was") from stop
 
 
+def _headline(table: Table) -> str:
+    """Return the last result of a table in a sentence, beside the paper's where that is in it."""
+
+    def told(row: Sequence[str]) -> str:
+        cells = zip(table.header[1:4], row[1:4], strict=True)
+        return f"{row[0]}: {', '.join(f'{name} {cell}' for name, cell in cells if cell)}"
+
+    paper = [row for row in table.rows if row[0] == "paper"]
+    ours = [row for row in table.rows if row[0] != "paper"]
+    return f"{'; '.join(map(told, [*ours[-1:], *paper]))}."
+
+
 def reproduce(
     experiment: Experiment,
     folder: Path,
@@ -246,8 +259,7 @@ def reproduce(
         write_json(folder / f"{experiment.lower()}.json", found)
         tables = experiment_tables(experiment, found)
         sections = spec.figures(done, found)
-        many = f"{len(done)} {'result' if len(done) == 1 else 'results'}"
-        words = Words(f"residua: {experiment}", f"{experiment}: {many}.", spec.lead, command)
+        words = Words(f"residua: {experiment}", _headline(tables[0]), spec.lead, command)
         write_sections(folder / "report.html", words, sections, tables=tables)
 
     repeat(identity, folder, jobs, finish)
