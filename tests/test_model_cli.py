@@ -95,6 +95,12 @@ def test_a_model_of_transformers_is_inspected_cut_and_an_ordinary_one_again(gpt,
     assert summary["after"]["layers"] == summary["healed"]["layers"] == 2
     assert rs.DepthPlan.from_json((out / "plan.json").read_text()).depth == 4
     assert summary["format"] == 1
+    layers = rs.load(out / "analysis.nc")
+    assert layers.kept.sum() == 2
+    assert layers.block.values[layers.kept.values == 0].tolist() == summary["removed"]
+    page = (out / "report.html").read_text("utf-8")
+    assert f"2 of 4 layers were cut at a held-out loss of {summary['healed']['loss']:.4f}" in page
+    assert "of which the 2 pale ones went" in page
     reader = f"transformers.GPT2LMHeadModel.from_pretrained({str(out)!r})"
     with pytest.raises(
         rs.InputError, match=re.escape(f"cut model of transformers; read it with {reader}")

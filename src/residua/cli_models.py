@@ -68,6 +68,9 @@ def prune_any(
     from residua.model_runs import Subject, layers_of_model, prune_model
     from residua.model_source import load_batches, load_model
     from residua.progress import share_bar
+    from residua.report.headline import model_headline
+    from residua.report.model_figures import model_section
+    from residua.report.page import Words, write_sections
     from residua.report.prune_tables import layer_table, model_table
 
     model = load_model(source)
@@ -88,10 +91,15 @@ def prune_any(
             advance=advance,
             progress=not shown.hidden,
         )
+    stages = done.layers["stage"].values.tolist()
+    tables = [layer_table(done.report.plan, stages), model_table(done.summary)]
+    words = Words(f"residua: {source}", model_headline(done.summary), foot=command())
+    sections = {type(model).__name__: model_section(done.layers)}
+    write_sections(out_dir / "report.html", words, sections, tables=tables)
     if shown.as_json:
         print(json.dumps(done.summary))
         return
-    print_tables([layer_table(done.report.plan, done.stages), model_table(done.summary)])
+    print_tables(tables)
     if done.summary["untied"]:
         out.print("The head has weights of its own now; it shared those of the embedding.")
-    out.print(f"wrote {out_dir}: {', '.join(done.files)}", soft_wrap=True)
+    out.print(f"wrote {out_dir}: {', '.join(done.files)}, report.html", soft_wrap=True)

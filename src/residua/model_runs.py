@@ -28,7 +28,7 @@ from residua.model_source import ModelData
 from residua.provenance import machine, versions
 from residua.stack import FoundStack, find_blocks
 from residua.statistics import accumulate
-from residua.stored import FORMAT, write_json, write_text
+from residua.stored import FORMAT, write_arrays, write_json, write_text
 from residua.streaming import first, held_out_figures
 from residua.untying import shares
 
@@ -60,13 +60,13 @@ class CutModel:
 
     Attributes:
         report: what went, and what was measured.
-        stages: of every layer of the uncut model.
+        layers: of the uncut model, as :func:`inspect_model` measures them, and `kept`, 1 or 0.
         summary: what summary.json holds.
         files: what was written.
     """
 
     report: PruneReport
-    stages: tuple[str, ...]
+    layers: xr.Dataset
     summary: dict[str, Any]
     files: tuple[str, ...]
 
@@ -133,6 +133,8 @@ def prune_model(
         raise InputError(f"{str(folder)!r} exists already and is not empty; pass a new folder")
     small: nn.Module
     small, report = prune(stack, data.fit, data.held_out, config, advance)
+    kept = [int(t in report.plan.keep) for t in range(1, stack.depth + 1)]
+    layers = inspect_model(stack, data).assign(kept=("layer", kept))
     healed = None
     folder.mkdir(parents=True, exist_ok=True)
     if healing is not None:
@@ -158,8 +160,10 @@ def prune_model(
         "machine": machine(),
         "command": command,
     }
+    write_arrays(layers, folder / "analysis.nc")
     write_json(folder / "summary.json", summary)
-    return CutModel(report, stack.stages, summary, (*files, "plan.json", "summary.json"))
+    files = (*files, "plan.json", "analysis.nc", "summary.json")
+    return CutModel(report, layers, summary, files)
 
 
 def _untied(stack: FoundStack, report: PruneReport) -> bool:

@@ -29,6 +29,18 @@ def headline(summaries: Summaries) -> str:
     return _cut(best if len(summaries) > 1 else "", cuts[best], whole)
 
 
+def model_headline(summary: Mapping[str, Any]) -> str:
+    """Return in one sentence what went of a model, at what held-out loss, and how much faster it is."""
+    before, after = summary["before"], summary["healed"] or summary["after"]
+    seconds = after["seconds"] or summary["after"]["seconds"]  # healing changes no shape
+    gone = before["layers"] - after["layers"]
+    healed = ", healed" if summary["healed"] else ""
+    return (
+        f"{gone} of {before['layers']} layers were cut at a held-out loss of {after['loss']:.4f}"
+        f"{healed} (uncut {before['loss']:.4f}): {before['seconds'] / seconds:.1f} times as fast."
+    )
+
+
 def _layers(summary: Mapping[str, Any]) -> str:
     before, after = summary["depth_initial"], summary["depth_final"]
     return f"{before - after} of {before} layers were cut"
