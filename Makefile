@@ -35,6 +35,7 @@ bench: $(DEV)/ready  ## costs of statistics, all streaming measures and dynamics
 	$(DEV)/bin/python benchmarks/fixed_points.py
 	$(DEV)/bin/python benchmarks/cut_latency.py
 	$(DEV)/bin/python benchmarks/adaptive_time.py
+	$(DEV)/bin/python benchmarks/report_cost.py
 
 picture: demo $(DEV)/ready  ## the pictures of the docs, from the demo's page; needs chromium
 	$(DEV)/bin/python docs/picture.py demo/report.html docs

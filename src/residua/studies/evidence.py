@@ -62,6 +62,11 @@ _COST = """## Cost over the plain forward pass: 15 × 1064 units, MNIST's test s
 Statistics: moments per class, settle distance and spread. Curve: the normal equations of a head on
 every state, and their solution. Times the forward pass of the same process, rounds interleaved.
 """
+_REPORT = """## The report: seconds
+
+Written: the page from its stored arrays. Opened: from disk in headless Chromium, until the first figure
+is drawn and the controls answer.
+"""
 _NOTES = {
     "digits": "Seconds are upper bounds: one run at a time, beside other work on the machine. ",
     "mnist": "Seconds are upper bounds: several runs shared the machine. ",
@@ -111,6 +116,13 @@ def _counts(values: Iterable[int]) -> str:
 def cost_section(found: Mapping[str, Any]) -> str:
     """Return the cost of streamed measures over the plain forward pass."""
     return "\n".join([_COST, *ratio_table("measure", found), "", made(found), ""])
+
+
+def report_section(found: Mapping[str, Any]) -> str:
+    """Return how long pages take to write and to open, and how large they are."""
+    lines = ratio_table("page", {"ratios": found["seconds"], "bounds": found["bounds"]})
+    sizes = ", ".join(f"{name}: {n / 1e6:.2f} MB" for name, n in found["bytes"].items())
+    return "\n".join([_REPORT, *lines, "", f"Sizes (at most 8 MB): {sizes}.", made(found), ""])
 
 
 def _uncut(name: str) -> str:
@@ -171,6 +183,7 @@ if __name__ == "__main__":
         ("fixed_points", fixed_points_section),
         ("adaptive_time", time_section),
         ("cut_latency", latency_section),
+        ("report_cost", report_section),
     ):
         if (path := RESULTS / f"{name}.json").exists():
             parts.append(write_cost(json.loads(path.read_text())))
