@@ -41,12 +41,7 @@ def command(*arguments):
 
 @pytest.mark.parametrize(
     ("weights", "rule"),
-    [
-        ("shared", "depth-curve"),
-        ("variable", "depth-curve"),
-        ("shared", "spans"),
-        ("variable", "spans"),
-    ],
+    [("shared", "spans"), ("variable", "depth-curve")],
 )
 def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights, rule):
     """A real process, killed by SIGKILL right after a depth change and again later."""

@@ -1,5 +1,7 @@
 """What a network's weights say for looking at: who helps whom, where class means come to rest."""
 
+import copy
+
 import numpy as np
 import torch
 import xarray as xr
@@ -14,6 +16,7 @@ from residua.dynamics.planes import judged, phase_planes
 from residua.dynamics.prolonged import prolong
 from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
 from residua.dynamics.search import SearchConfig, find_fixed_points
+from residua.layers import like
 from residua.nets import ResNet
 from residua.sources import Split
 
@@ -43,7 +46,7 @@ def see_weights(net: ResNet, shape: tuple[int, ...]) -> xr.Dataset:
         `helper` (block, pixel, row, column), w_ij of input dimension j for i = `pixel`.
     """
     layers = [1] if net.shared else sorted({1, (net.depth + 1) // 2, net.depth})
-    matrices = [net.block(t - 1).linear.weight.detach() for t in layers]
+    matrices = [net.block(t - 1).linear.weight.detach().float() for t in layers]
     mean_strength = torch.stack([w.abs() for w in matrices]).mean(0)
     order = ordered_units(matrices[0] if len(matrices) == 1 else mean_strength)
     parts = torch.stack([w[order][:, order] for w in matrices])
@@ -92,13 +95,17 @@ def see_rest(net: nn.Module, data: DataSplits, split: Split) -> xr.Dataset:
         `steady_residual` (class, unit), the mean of y at layer 1,000; of :func:`phase_planes` all;
         `fixed_point` (point, shown), with `verdict` and `ode_verdict`.
     """
+    weight = next(net.parameters())
+    if weight.dtype in (torch.bfloat16, torch.float16):  # too coarse for a thousand layers
+        net = copy.deepcopy(net).float()
+        weight = next(net.parameters())
     exact = residual_map(net)
     classes = len(data.classes)
     some = balanced(split, max(STEADY, classes))
     long = prolong(net, loader(some, 100), RUN_ON)
     ends = torch.from_numpy(long.moments.mean[-1]).clamp(0, 1)
     present = torch.from_numpy(long.moments.count > 0)
-    z = first_pre_activation(net, some.x)
+    z = first_pre_activation(net, like(some.x, weight))
     starts = torch.stack(
         [z[some.y == c].mean(0) for c in range(classes)]
     )  # NaN for an absent class
