@@ -138,8 +138,7 @@ def prune_model(
     healed = None
     folder.mkdir(parents=True, exist_ok=True)
     if healing is not None:
-        plan = report.plan
-        heal(small, data.fit, healing, teacher=stack, plan=plan, folder=folder, progress=progress)
+        heal(small, data.fit, healing, teacher=stack, folder=folder, progress=progress)
         small.cpu()
         figures = held_out_figures(small, data.held_out, config.loss)
         healed = Measured(len(report.plan.keep), figures.loss, figures.accuracy, 0.0)

@@ -13,7 +13,7 @@ trained here; 2 blocks go. Which, is decided by the validation loss of the compe
 "spans", "block-influence" and "last". Test loss in nats (a sample, a token), in brackets test error.
 Patched: the least squares of ReplaceMe, on the same plan and data. Readers: the blocks alone made up
 for, without a new head. Healed: compensated, then trained for a tenth of the steps on labels and the
-uncut model's outputs and states. Longer: the uncut model, trained for as many more steps on labels.
+uncut model's outputs and last state. Longer: the uncut model, trained for as many more steps on labels.
 Both with the rate of the lowest validation loss of those tried. Scratch: 6 blocks, all steps. Rise: of
 healed over longer, the bound is 1 %.
 """

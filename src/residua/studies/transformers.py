@@ -46,7 +46,7 @@ VOCABULARY, WIDTH = 1024, 64  # of tokens; tokens of a window
 PIECE = 4096  # characters of a piece of the text
 BLOCKS, KEEP = 8, 6
 CRITERIA = ("spans", "block-influence", "last")
-RATES = (1e-4, 5e-4, 1e-3)
+RATES = (1e-4, 5e-4)
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,8 @@ def cut(name: str, seed: int, folder: Path) -> dict[str, Any]:
         "compensated": apply(plan, stack, compensation=fitted),
     }
     found = {key: _figures(task, small, test) for key, small in cuts.items()}
-    healed = _longer(task, cuts["compensated"], (stack, plan), seed, val)
-    longer = _longer(task, model, (None, None), seed, val)
+    healed = _longer(task, cuts["compensated"], stack, seed, val)
+    longer = _longer(task, model, None, seed, val)
     return _summary(
         task,
         healed[0],
@@ -238,7 +238,7 @@ def _planned(
 def _longer(
     task: Task,
     model: nn.Module,
-    cut_from: tuple[FoundStack | None, DepthPlan | None],
+    teacher: FoundStack | None,
     seed: int,
     val: Any,
 ) -> tuple[nn.Module, dict[str, Any]]:
@@ -247,8 +247,7 @@ def _longer(
     batches = loader(task.data(seed)[0], task.batch_size, shuffle_seed=seed + 100)
     for lr in RATES:
         further = copy.deepcopy(model)
-        how = task.training(seed, task.steps // 10, lr)
-        heal(further, batches, how, teacher=cut_from[0], plan=cut_from[1])
+        heal(further, batches, task.training(seed, task.steps // 10, lr), teacher=teacher)
         tried[lr] = held_out_figures(further, val, task.loss).loss, further
     lr = min(tried, key=lambda rate: tried[rate][0])
     return tried[lr][1], {"lr": lr, "val_losses": {str(r): loss for r, (loss, _) in tried.items()}}
