@@ -320,4 +320,4 @@ def _jobs(name: str) -> dict[str, Job]:
 
 if __name__ == "__main__":
     repeat("transformers", _jobs("vit"), range(3))
-    repeat("transformers", _jobs("gpt"), range(3))
+    repeat("transformers", _jobs("gpt"), range(2))
