@@ -35,7 +35,7 @@ def analysed() -> dict[str, Any]:
     digits = rs.load_data("digits")
     shown = images()
     x = rs.Split(shown.x.reshape(-1, 28, 28), shown.y)
-    wide = replace(digits, train=x, val=x, test=x, shape=(28, 28))
+    wide = replace(digits, train=x, val=x, test=x)
     torch.manual_seed(0)
     return {
         "15 × 1064, 10,000 samples": analyse(rs.ResNet(784, 1064, 10).eval(), wide, "test"),

@@ -431,20 +431,56 @@ def test_a_norm_between_map_and_state_is_seen_through(name, parts):
 def test_what_a_norm_does_is_seen_in_what_it_takes_and_gives():
     torch.manual_seed(0)
     v = 3 * torch.randn(50, 7, dtype=torch.float64) + 1
-    layer, rms, scale = nn.LayerNorm(7), nn.RMSNorm(7), Scale()
+    scale = Scale()
     scale.gamma = nn.Parameter(torch.rand(7))
     for norm, size in (
-        (layer, v.std(1, correction=0)),
-        (rms, v.square().mean(1).sqrt()),
+        (nn.LayerNorm(7), v.std(1, correction=0)),
+        (nn.RMSNorm(7), v.square().mean(1).sqrt()),
         (scale, torch.ones(50, dtype=torch.float64)),
     ):
         for parameter in norm.parameters():
             parameter.data.uniform_(0.5, 2)
-        norm = norm.double()
-        gamma, sigma = slope(v, norm(v).detach())
-        torch.testing.assert_close(gamma, next(norm.parameters()).detach(), rtol=1e-4, atol=0)
-        torch.testing.assert_close(sigma, size, rtol=1e-4, atol=0)
-    assert slope(v, nn.functional.gelu(v)) is None
+        found = slope(norm.double(), v)
+        torch.testing.assert_close(found.gamma, next(norm.parameters()).detach(), rtol=1e-4, atol=0)
+        torch.testing.assert_close(found.sigma(v), size, rtol=1e-4, atol=0)
+    assert slope(nn.GELU(), v) is None
+
+
+class PostNorm(nn.Module):
+    """A block whose norm gives more than the state, or a non-linear map in its place."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.linear, self.last = nn.Linear(6, 6), last
+
+    def forward(self, x):
+        return self.last(x + self.linear(torch.tanh(x)))
+
+
+@pytest.mark.parametrize("sizes", [[400], [1, 399], [2] * 200])
+def test_a_fit_through_a_norm_does_not_depend_on_how_batches_are_divided(sizes):
+    torch.manual_seed(1)
+    model = Model([PostNorm(nn.LayerNorm(6)) for _ in range(4)]).eval()
+    x = torch.randn(400, 4)
+    batches = [(part, torch.zeros(len(part)).long()) for part in x.split(sizes)]
+    stack = rs.find_blocks(model, x)
+    cut = plan(stack, 2)
+    fitted = rs.compensate(stack, cut, batches, batches, kind="readers")
+    whole = rs.trace(stack, x).states[-1]
+    raw, small = (
+        (rs.trace(rs.apply(cut, stack, compensation=c), x).states[-1] - whole).square().mean()
+        for c in (None, fitted)
+    )
+    assert small < 0.2 * raw
+
+
+def test_what_is_no_norm_is_no_place_for_readers():
+    model = Model([Straight(nn.Tanh()) for _ in range(3)]).eval()
+    x = torch.randn(50, 4)
+    stack = rs.find_blocks(model, x)
+    assert stack.lasts == (None, None, None)
+    with pytest.raises(rs.InputError, match="no block of the Model ends in a linear map"):
+        rs.compensate(stack, plan(stack, 1), [(x, torch.zeros(50).long())], [], kind="readers")
 
 
 def test_what_cannot_be_compensated_is_said():
@@ -614,6 +650,15 @@ def test_with_a_plan_every_layer_is_held_to_the_teachers_states(parts):
         found.append(far(small))
     assert found[0][-1] < before[-1]
     assert sum(found[0]) < 0.9 * sum(found[1])
+    with pytest.raises(rs.InputError, match="a plan says which states of the teacher are meant"):
+        rs.heal(rs.apply(cut, stack), TOKENS, config, plan=cut)
+    net = rs.ResNet(4, 6, 3, depth=4, weights="variable")
+    fewer = rs.plan_depth(rs.find_stages(net).names, "last", keep=2)
+    data = [(torch.randn(8, 4), torch.zeros(8).long())]
+    with pytest.raises(rs.StackError, match="the plan keeps 2 layers, and the ResNet has 4; pass"):
+        rs.heal(
+            copy.deepcopy(net), data, rs.HealConfig(1, accelerator="cpu"), teacher=net, plan=fewer
+        )
     other = plan(rs.find_blocks(gpt(3), IDS), 1)
     with pytest.raises(rs.InputError, match="the plan is for a stack of"):
         rs.heal(rs.apply(cut, stack), TOKENS, config, teacher=stack, plan=other)

@@ -10,7 +10,7 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from residua.errors import InputError
-from residua.graph import in_order, sum_of
+from residua.graph import in_order, norms_or_scales, sum_of
 from residua.ports import Branch, Port
 
 
@@ -89,22 +89,30 @@ class _Run:
 
 
 @contextmanager
+def without_reentrant() -> Iterator[None]:
+    """Run reentrant checkpoints as plain calls, whose graph and states can be seen."""
+    checkpoint = torch.utils.checkpoint.CheckpointFunction
+    torch.utils.checkpoint.CheckpointFunction = _Run  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        torch.utils.checkpoint.CheckpointFunction = checkpoint  # type: ignore[misc]
+
+
+@contextmanager
 def _observed(model: nn.Module) -> Iterator[None]:
     """Run a model in evaluation mode with a graph of all its parameters, and leave it as it was."""
     training = [m for m in model.modules() if m.training]
     frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
-    checkpoint = torch.utils.checkpoint.CheckpointFunction
     model.eval()
     try:
         for parameter in frozen:
             parameter.requires_grad_(True)
         # What is compiled would have one node for a whole block.
         stance = torch.compiler.set_stance("force_eager")
-        torch.utils.checkpoint.CheckpointFunction = _Run  # type: ignore[assignment,misc]
-        with torch.inference_mode(False), torch.enable_grad(), stance:
+        with torch.inference_mode(False), torch.enable_grad(), stance, without_reentrant():
             yield
     finally:
-        torch.utils.checkpoint.CheckpointFunction = checkpoint  # type: ignore[misc]
         for parameter in frozen:
             parameter.requires_grad_(False)
         for module in training:
@@ -233,12 +241,13 @@ def last_of(node: Any, shape: tuple[int, ...], calls: Sequence[Call]) -> LastMap
 
 
 def put_out_by(node: Any, shape: tuple[int, ...], calls: Sequence[Call]) -> Call | None:
-    """Return the call of a module without others inside that put out a node's values as they are."""
+    """Return the call of a norm or scale, without modules inside, that put out a node's values."""
     for call in calls:
-        leaf = next(call.module.children(), None) is None and not is_linear(call.module)
-        alike = leaf and call.output is not None and call.output[2] == shape
+        if next(call.module.children(), None) is not None or is_linear(call.module):
+            continue
+        alike = call.output is not None and call.output[0] is None and call.output[2] == shape
         if alike and call.output and in_order(call.output[1]) is in_order(node):
-            return call
+            return call if norms_or_scales(in_order(node)) else None
     return None
 
 

@@ -55,6 +55,14 @@ def _normed(node: Any) -> Any:
     return None
 
 
+def norms_or_scales(node: Any) -> bool:
+    """Return whether an operation norms what it is given, or multiplies it by a parameter."""
+    kind = kind_of(node)
+    if kind != "Mul":
+        return _AFTER.get(kind) == "norm"
+    return _normed(node) is not None or any(_is_parameter(n) for n, _ in node.next_functions)
+
+
 def _is_parameter(node: Any) -> bool:
     """Return whether a node is a parameter, or one plus a number."""
     node = same(node)

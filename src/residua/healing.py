@@ -115,6 +115,8 @@ def heal(
         raise InputError(
             f"no parameter of the {type(model).__name__} requires a gradient, so nothing can be trained"
         )
+    if plan is not None and teacher is None:
+        raise InputError("a plan says which states of the teacher are meant; pass teacher, too")
     last = folder / HEALING if folder is not None else None
     module = _Healing(model, config, teacher, plan)
     begun = _begun(last, module.made_of) if last is not None and last.exists() else 0
@@ -200,7 +202,11 @@ class _Healing(L.LightningModule):
     ):
         super().__init__()
         self.model, self.config, self.plan = model, config, plan
-        self.made_of = {"training": repr(config), "model": _checksum(model), "plan": str(plan)}
+        self.made_of = {
+            "training": repr(config),
+            "model": _checksum(model),
+            "plan": "" if plan is None else plan.to_json(),
+        }
         # Tuples, so that the teacher is neither trained nor saved.
         self.given = () if teacher is None else (teacher,)
         self.teacher = tuple(g.model if isinstance(g, FoundStack) else g for g in self.given)

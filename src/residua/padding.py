@@ -6,6 +6,7 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from residua.errors import InputError
 from residua.layers import ResidualStack
 
 
@@ -20,6 +21,9 @@ def counted_rows(
         x: inputs; named ones may hold an `attention_mask`, or a `decoder_attention_mask` for the layers
             of a decoder that has an encoder beside it.
         state: (sample, token, unit); states of other shapes have no padding.
+
+    Raises:
+        InputError: no token counts.
     """
     if not isinstance(x, Mapping) or state.ndim != 3:
         return None
@@ -27,7 +31,10 @@ def counted_rows(
     mask = x.get("attention_mask" if encodes else "decoder_attention_mask")
     if not isinstance(mask, Tensor) or mask.shape != state.shape[:2]:
         return None
-    return mask > 0
+    counted = mask > 0
+    if not bool(counted.any()):
+        raise InputError("a batch is padding alone, by its attention mask; leave it out")
+    return counted
 
 
 def counted_weights(
@@ -40,7 +47,8 @@ def counted_weights(
 
 def _encoder(model: nn.Module) -> set[nn.Module]:
     """Return the modules whose states are of the inputs; all where no decoder has states of its own."""
-    config = getattr(model, "config", None)
-    if not getattr(config, "is_encoder_decoder", False):
-        return set(model.modules())
-    return set(model.get_encoder().modules())  # type: ignore[operator]
+    for module in model.modules():
+        if getattr(getattr(module, "config", None), "is_encoder_decoder", False):
+            get_encoder: Any = getattr(module, "get_encoder", None)
+            return set(get_encoder().modules()) if get_encoder is not None else set()
+    return set(model.modules())

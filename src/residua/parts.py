@@ -61,7 +61,7 @@ def _parts(block: Call, calls: Sequence[Call], unsure: dict[str, str]) -> list[P
     found = [_part_of(term, block, inside) for term in terms or []]
     named = {part.path for part in found if part is not None}
     # Of a block without terms all parts were taken out.
-    if len(chain) > 1 or (chain and terms and len(terms) == 1 and block.block.after):
+    if len(chain) > 1 or (chain and terms and len(terms) == 1):
         return [_whole(call, inside) for call in chain]
     if terms is None or len(named) < len(found) or block.block.after:
         if terms is not None and len(terms) == 1:  # the block itself is the one residual

@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from residua.calls import without_reentrant
 from residua.depth.cut_checks import again
 from residua.depth.plan import DepthPlan
 from residua.depth.surgery import check_plan
 from residua.errors import StackError
 from residua.layers import ResidualStack, outputs_of
+from residua.padding import counted_rows
 from residua.stack import FoundStack, stack_of
 
 
@@ -50,6 +52,11 @@ def paired(
         return None
     check_plan(whole, plan)
     own = again(whole, plan, model) if isinstance(whole, FoundStack) else stack_of(model, x)
+    if own.depth != len(plan.keep):
+        raise StackError(
+            f"the plan keeps {len(plan.keep)} layers, and the {type(model).__name__} has {own.depth}; "
+            "pass the model that was cut by it"
+        )
     return Paired(own, whole, tuple((i, last) for i, (_, last) in _spans(plan, whole)))
 
 
@@ -66,10 +73,11 @@ def outputs_and_states(
     states: dict[int, Tensor] = {}
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:
-        if t in layers:
-            states[t] = after.float()
+        if t in layers and stack is not None:
+            counted = counted_rows(stack, t, x, after)
+            states[t] = after.float() if counted is None else after[counted].float()
 
-    with stack.watch(visit, copy=False):
+    with without_reentrant(), stack.watch(visit, copy=False):
         return stack.outputs(x).float(), states
 
 

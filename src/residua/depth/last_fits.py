@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from residua.calls import LastMap
 from residua.depth.fit_job import FoundJob
 from residua.depth.least_squares import AffineHead, LeastSquares
-from residua.depth.norms import slope
+from residua.depth.norms import Slope, slope
 from residua.errors import InputError
 from residua.layers import rows
-from residua.padding import counted_weights
+from residua.padding import counted_rows
 from residua.stack import FoundStack
 
 ROWS = 65_536  # samples, of sequences tokens
@@ -55,33 +55,33 @@ def _fit_last(job: FoundJob, i: int, last: int, maps: LastMap) -> None:
     linear = job.small.model.get_submodule(maps.linear)
     norm = None if maps.norm is None else job.small.model.get_submodule(maps.norm)
     fit: LeastSquares | None = None
-    usual = 1.0  # σ of the first batch's rows
+    through: Slope | None = None
+    seen_rows = 0
     for x in job.inputs():
         target = _up_to(job.whole, last, x).state
         seen = _up_to(job.small, i, x, linear, norm)
         features, missing = rows(seen.read), rows(target - seen.state)
-        weight = counted_weights(job.small, i, x, target)
+        counts = counted_rows(job.small, i, x, target)
+        keep = slice(None) if counts is None else counts.flatten()
+        features, missing, weight = features[keep], missing[keep], None
         if norm is not None:
-            found = slope(rows(seen.before_norm).double(), rows(seen.after_norm).double())
-            if fit is None and job.total(float(found is None)):
-                return  # no norm, as at least one process sees it, so all end here
-            if found is None:
-                continue  # too few rows to tell
-            gamma, sigma = found
-            usual = usual if fit is not None else float(sigma.mean())
-            missing = sigma[:, None] * _where_it_acts(missing, gamma)
-            # By this the error counts as it is after the norm.
-            even = (usual / sigma).square()
-            weight = even if weight is None else weight * even
+            through = through or slope(norm, seen.before_norm)
+            if through is None:
+                return  # the same in all processes: it is a matter of the module
+            sigma = through.sigma(rows(seen.before_norm)[keep].double())
+            missing = sigma[:, None] * _where_it_acts(missing, through.gamma)
+            # By this the error counts as it is after the norm; a row of zeros does not.
+            weight = torch.where(sigma > 0, sigma, torch.inf).pow(-2)
         fit = fit or LeastSquares(features, missing)
         fit.add(features, missing, weight)
-        if fit.samples >= ROWS:
+        seen_rows += len(features)
+        if seen_rows >= ROWS:
             break
     assert fit is not None
     normal = job.total(fit.result())
-    found_map = (normal if _has_bias(linear) else normal.through_origin()).solve([RIDGE])[0]
-    if bool(found_map.weight.isfinite().all()):
-        _add(linear, found_map)
+    found = (normal if _has_bias(linear) else normal.through_origin()).solve([RIDGE])[0]
+    if bool(found.weight.isfinite().all()):
+        _add(linear, found)
 
 
 def _where_it_acts(missing: Tensor, gamma: Tensor) -> Tensor:
@@ -92,12 +92,11 @@ def _where_it_acts(missing: Tensor, gamma: Tensor) -> Tensor:
 
 @dataclass
 class _Seen:
-    """What was seen until a layer had run: the state, what a linear map read, a norm took and gave."""
+    """What was seen until a layer had run: the state, what a linear map read, and what a norm took."""
 
     state: Tensor
     read: Tensor
     before_norm: Tensor
-    after_norm: Tensor
 
 
 def _up_to(
@@ -108,7 +107,7 @@ def _up_to(
     norm: nn.Module | None = None,
 ) -> _Seen:
     """Return the state after layer t, and what the modules named took and gave last until then."""
-    seen = _Seen(*(torch.empty(0),) * 4)
+    seen = _Seen(*(torch.empty(0),) * 3)
 
     def visit(u: int, before: Tensor, after: Tensor) -> None:
         if u == t:
@@ -118,14 +117,14 @@ def _up_to(
     def read(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.read = _given(args, kwargs)
 
-    def normed(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        seen.before_norm, seen.after_norm = _given(args, kwargs), output
+    def normed(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.before_norm = _given(args, kwargs)
 
     handles = []
     if linear is not None:
         handles.append(linear.register_forward_pre_hook(read, with_kwargs=True))
     if norm is not None:
-        handles.append(norm.register_forward_hook(normed, with_kwargs=True))
+        handles.append(norm.register_forward_pre_hook(normed, with_kwargs=True))
     try:
         with stack.watch(visit, copy=False):
             stack.outputs(x)
