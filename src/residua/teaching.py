@@ -57,11 +57,8 @@ def paired(
             f"the plan keeps {len(plan.keep)} layers, and the {type(model).__name__} has {own.depth}; "
             "pass the model that was cut by it"
         )
-    return Paired(own, whole, tuple((i, last) for i, (_, last) in _spans(plan, whole)))
-
-
-def _spans(plan: DepthPlan, whole: ResidualStack) -> Any:
-    return enumerate(plan.spans(whole.stages), 1)
+    spans = plan.spans(whole.stages)
+    return Paired(own, whole, tuple(enumerate((last for _, last in spans), 1)))
 
 
 def outputs_and_states(
