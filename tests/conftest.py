@@ -18,6 +18,12 @@ def mnist_dir() -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _folder_of_its_own(tmp_path, monkeypatch):
+    # What a command writes by default goes into the working directory.
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
 def _lightning_warnings():
     # Lightning warns about its own loaders and logs; the project's warnings stay errors.
     with warnings.catch_warnings():

@@ -102,6 +102,16 @@ def test_inspect_shows_every_layer_and_writes_only_where_told(run, tmp_path):
     assert {p.name for p in (tmp_path / "new").iterdir()} == {"analysis.nc", "report.html"}
 
 
+def test_inspect_ends_in_a_page_that_no_later_one_overwrites(run, tmp_path):
+    for name in (f"inspected-{run.name}", f"inspected-{run.name}-2"):
+        done = residua("inspect", run, "--quiet")
+        assert done.stdout.endswith(f"wrote {name}/analysis.nc and report.html\n"), done.stderr
+        assert (tmp_path / name / "report.html").exists()
+    residua("inspect", run, "--json")
+    failing("has 2 input dimensions and 2 classes", "inspect", run, "--data", "circles")
+    assert len([p for p in tmp_path.iterdir() if p.name.startswith("inspected")]) == 2
+
+
 def failing(said, *arguments):
     done = residua(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr

@@ -137,6 +137,7 @@ def test_a_long_name_and_many_runs_stay_readable_at_80_columns(runs, tmp_path):
         folders.append(copy)
     done = residua("compare", *folders)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "compared" / "report.html").exists()
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "…" not in done.stdout
     letters = re.sub(r"[^a-z\-0-9]", "", done.stdout)

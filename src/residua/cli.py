@@ -134,7 +134,11 @@ def inspect(
     ] = None,
     parts: Parts = False,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="New folder for analysis.nc and report.html.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="New folder for analysis.nc and report.html; default inspected-NAME, with --json none.",
+        ),
     ] = None,
     data_dir: DataDir = None,
     threads: Threads = None,
@@ -152,8 +156,11 @@ def inspect(
     from residua.stored import write_arrays
 
     set_up(threads)
+    name = Path(run).name or "here"
     if out_dir is not None:
         folder.refuse_existing(out_dir)
+    elif not as_json:
+        out_dir = folder.unused(f"inspected-{name}")
     where = str(data_dir) if data_dir else None
     if names_a_model(run):
         inspect_any(run, data, where, parts, out_dir, as_json)
@@ -173,7 +180,6 @@ def inspect(
     else:
         print_tables(tables.values())
     if out_dir is not None:
-        name = Path(run).name
         write_report(out_dir, f"residua: {name}", {name: (found.summary, fresh)})
         if not as_json:
             out.print(f"wrote {out_dir}/analysis.nc and report.html", soft_wrap=True)

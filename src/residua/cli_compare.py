@@ -13,7 +13,11 @@ from residua.terminal import out, print_tables
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="New folder for comparison.json and report.html.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="New folder for comparison.json and report.html; default compared, with --json none.",
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print summaries and differences.")
@@ -30,6 +34,8 @@ def compare(
 
     if out_dir is not None:
         folder.refuse_existing(out_dir)
+    elif not as_json:
+        out_dir = folder.unused("compared")
     found = comparison.compare(runs)
     plain = {
         "format": FORMAT,

@@ -1,9 +1,12 @@
 """The folder of a run: made once, locked while it is worked on; its log."""
 
 import csv
+import os
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -29,14 +32,25 @@ def refuse_existing(folder: Path) -> None:
         raise InputError(f"{str(folder)!r} is not empty; pass a new folder")
 
 
+def unused(name: str) -> Path:
+    """Return a folder of this name in the working directory, with the first number that makes it new."""
+    plain = re.sub(r"[^\w.+-]+", "-", name)
+    folders = (Path(plain if k == 1 else f"{plain}-{k}") for k in count(1))
+    return next(f for f in folders if not f.exists())
+
+
 def make_folder(folder: Path) -> None:
-    """Make a folder, or raise InputError."""
+    """Make a folder that can be written, or raise InputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"the folder {str(folder)!r} cannot be made ({error.strerror}); pass another"
         ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(
+            f"the folder {str(folder)!r} cannot be written (Permission denied); pass another"
+        )
 
 
 @contextmanager

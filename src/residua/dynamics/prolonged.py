@@ -87,11 +87,17 @@ class Prolonged:
         return int(self.layers[after]) if after < len(self.layers) else None
 
     def to_dataset(self, classes: Sequence[str] | None = None) -> xr.Dataset:
-        """Return labelled arrays with the dimensions layer (those measured), class and unit."""
+        """Return labelled arrays with the dimensions layer (those measured), class and unit.
+
+        `moved_share` is `moved` over `magnitude`; NaN for the first layer, and where no residual is.
+        """
         measures = ("settle_distance", "moved", "magnitude", "at_zero", "at_one")
         by_class = ("layer", "class", "unit")
+        unknown = np.full_like(self.moved, np.nan)
+        share = np.divide(self.moved, self.magnitude, out=unknown, where=self.magnitude > 0)
         return xr.Dataset(
             {name: (by_class[:2], getattr(self, name)) for name in measures}
+            | {"moved_share": (by_class[:2], share)}
             | {name: ("layer", getattr(self, name)) for name in ("spread", "spread_within")}
             | {
                 "residual_mean": (by_class, self.moments.mean),

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from residua.report.palette import colour, plotted, styled
+from residua.report.phase_figures import phase_figures, with_planes
 from residua.report.picture_figures import mosaic, pixel_picture
 from residua.report.shown import (
     Choice,
@@ -15,6 +16,7 @@ from residua.report.shown import (
     Setting,
     Shown,
     Take,
+    either,
     laid_out,
     number,
     percent,
@@ -29,13 +31,14 @@ _WAYS = {
 
 
 def overlay_section(found: xr.Dataset) -> Section:
-    """Return E1's figures: network, exact map and eq. 3 per unit, their sums, and where they part."""
-    sums = {f"{way}_sum": found[way].cumsum("layer") for way in _WAYS}
-    data = found.assign(sums)
-    figures = [_overlay(data)]
-    if "departure" in found:
-        figures.append(_departure(found))
-    return Section({"Dynamics": figures}, data)
+    """Return E1's figures: network, exact map and eq. 3, where they part, and the phase portrait."""
+    data = with_planes(found)
+    needs = [name + end for name in _WAYS for end in ("", "_sum")]
+    dynamics = [
+        either("Network, exact map and eq. 3", data, needs, _overlay),
+        either("Where map and eq. 3 part", data, ["departure"], _departure),
+    ]
+    return Section({"Dynamics": dynamics, "Phase portrait": phase_figures(data)}, data)
 
 
 def _overlay(data: xr.Dataset) -> Shown:
@@ -87,8 +90,11 @@ def _departure(data: xr.Dataset) -> Shown:
 def rest_section(found: xr.Dataset) -> Section:
     """Return E3's figures: settling, steady states as images, eigenvalues, answers to a push."""
     shape = image_shape(int(found.sizes["input"]))
-    data = found.assign(moved_share=found.moved / found.magnitude)
-    figures = [_moved(data), _spreads(data)]
+    data = found
+    figures = [
+        either("How much the residuals still move", data, ["moved_share"], _moved),
+        _spreads(data),
+    ]
     if shape:
         figures += _rest_images(data, shape)
         data = data.assign(_as_images(data, shape))

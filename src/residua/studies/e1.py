@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from residua.data import load_data
+from residua.data import DataSplits, load_data
 from residua.dynamics.enumeration import enumerate_fixed_points
 from residua.dynamics.prolonged import prolong
 from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
@@ -19,6 +19,7 @@ from residua.studies.circles import fitted_start
 from residua.studies.jobs import repeat
 from residua.studies.reproduction import Reproduction
 from residua.training import evaluate
+from residua.weights_seen import see_rest
 
 # What the paper reports of its one network.
 PAPER = {
@@ -66,12 +67,18 @@ def reproduce(seed: int, folder: Path) -> Reproduction:
         "one_point": len(ends) == 1 and not any(moving),
         "map_error": _largest(found["network"] - found["map"]),
         "ode_error": _largest(found["network"] - found["ode"]),
-        "ode_error_cumulative": _largest((found["network"] - found["ode"]).cumsum("layer")),
+        "ode_error_cumulative": _largest(found["network_sum"] - found["ode_sum"]),
         "departure": gaps.to_series().reset_index().to_dict("records"),
         "versions": versions(),
         "machine": machine(),
     }
-    return Reproduction(summary, found.assign(departure=gaps))
+    return Reproduction(summary, with_portrait(found.assign(departure=gaps), net, data))
+
+
+def with_portrait(found: xr.Dataset, net: ResNet, data: DataSplits) -> xr.Dataset:
+    """Return the arrays with the phase planes of a network on its test points."""
+    rest = see_rest(net, data, data.test)
+    return found.merge(rest.drop_vars("steady_residual")).assign_attrs(rest.attrs)
 
 
 def where_samples_end(
@@ -104,7 +111,7 @@ def _shares(values: Tensor, labels: Tensor) -> dict[int, list[float]]:
 
 
 def trajectories(net: ResNet, x: Tensor, labels: Tensor, classes: tuple[str, ...]) -> xr.Dataset:
-    """Return the class means of y_t, t = 1…15: of the network, of the exact map and of eq. 3."""
+    """Return the class means of y_t, t = 1…15, and their sums: of network, exact map and eq. 3."""
     residuals, z = residual_map(net), first_pre_activation(net, x)
     seen = []
     state = net.lift(x)
@@ -124,7 +131,8 @@ def trajectories(net: ResNet, x: Tensor, labels: Tensor, classes: tuple[str, ...
         name: (dims, np.stack([_class_means(y, labels).numpy() for y in values]))
         for name, values in ways.items()
     }
-    return xr.Dataset(means, coords={"layer": range(1, LAYERS + 1), "class": list(classes)})
+    found = xr.Dataset(means, coords={"layer": range(1, LAYERS + 1), "class": list(classes)})
+    return found.assign({f"{name}_sum": found[name].cumsum("layer") for name in ways})
 
 
 def departure(W: Tensor, z: Tensor) -> xr.DataArray:
