@@ -192,6 +192,13 @@ def test_the_main_job_cuts_depth_at_the_same_accuracy(tmp_path):
     assert "layers were cut while it trained" in page
 
 
+def test_an_error_of_guessing_is_told(tmp_path):
+    options = ("--width", 3, "--depth", 2, "--epochs", 1, "--lr", 1e-6, "--quiet")
+    done = residua("fit", "circles", *options, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "that is close to guessing one of 2 classes (50 %)" in done.stdout
+
+
 def test_dynamics_of_a_matrix(tmp_path):
     np.save(tmp_path / "W.npy", np.array([[1.2, -0.7], [-0.9, 0.8]]))
     np.save(tmp_path / "b.npy", np.array([1.0, -1.0]))

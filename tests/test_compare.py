@@ -11,6 +11,7 @@ import pytest
 import residua as rs
 from residua.comparison import compare, names_apart
 from residua.report.comparison_tables import comparison_tables
+from residua.report.headline import headline
 from residua.stored import read_json, write_json
 from test_cli import failing, residua
 
@@ -144,6 +145,17 @@ def test_a_long_name_and_many_runs_stay_readable_at_80_columns(runs, tmp_path):
     assert letters.count("long-name-" * 2) >= 2
     titles = [table.title for table in comparison_tables(compare(folders))]
     assert titles == ["side by side", "settings that differ", "settings that differ, 2 of 2"]
+
+
+def test_a_cut_run_is_cut_after_training_wherever_it_stands(runs):
+    found = compare([runs["deep"], runs["cut"]]).runs
+    said = headline({name: run.summary for name, run in found.items()})
+    assert re.match(r"cut: 2 of 4 layers were cut at .* times as fast, 2 layers left\.$", said), (
+        said
+    )
+    assert "trained" not in said
+    table = comparison_tables(compare([runs["deep"], runs["cut"]]))[0]
+    assert [row[-1].endswith(" s, uncut") for row in table.rows] == [False, True]
 
 
 def test_what_other_commands_wrote_is_told_and_what_reads_it(runs, tmp_path):

@@ -112,29 +112,20 @@ def _fit_batches(data: DataSplits) -> Iterable[Any]:
     return islice(loader(data.train, 512), FIT_SAMPLES // 512)
 
 
-def settles(net: nn.Module, split: Split, *, samples: int = SAMPLES) -> int | None:
+def settles(net: nn.Module, split: Split) -> int | None:
     """Return from which layer on, of 1000, a network rests; None where it moves or is no one map.
 
-    Taken on so many samples of the split, balanced over classes.
+    Taken on up to 1,000 samples of the split, balanced over classes.
     """
     if not one_map(net):
         return None
-    return prolong(net, loader(balanced(split, samples), 100), LAYERS).settled()
-
-
-def _settles_in_words(net: nn.Module, split: Split) -> str:
-    if not one_map(net):
-        return "No one map makes the layers, so the network cannot be run on until it rests"
-    found = settles(net, split, samples=200)
-    return (
-        f"Run on, it rests from layer {found} on" if found else f"Run for {LAYERS} layers, it moves"
-    )
+    return prolong(net, loader(balanced(split, SAMPLES), 100), LAYERS).settled()
 
 
 def perturb(
     net: nn.Module, data: DataSplits, split: SplitName, advance: Advance = lambda share: None
 ) -> xr.Dataset:
-    """Return probes of states and residuals, what perturbations and noise do, and whether it settles.
+    """Return probes of states and residuals, and what perturbations and noise do.
 
     Probes are fitted on the first 8,192 training samples, their ridge is chosen on the validation split.
     Lesions and noise take up to 1,000 samples of the split, balanced over classes, Jacobians 5.
@@ -193,7 +184,6 @@ def perturb(
         attrs={
             "perturbed_samples": len(some),
             "jacobian_samples": min(FEW, len(some)),
-            "settles": _settles_in_words(net, some),
         },
     )
 

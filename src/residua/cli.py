@@ -244,6 +244,9 @@ app.command()(reproduce)
 
 def finish(run: Any, as_json: bool) -> None:
     """Write the page of a run, and say what it reached and where it lies."""
+    from residua.report.headline import guessing
+    from residua.store import describe
+
     summary = run.summary
     write_report(run.folder, f"residua: {run.folder.name}", pages({run.folder.name: run}))
     if as_json:
@@ -255,6 +258,9 @@ def finish(run: Any, as_json: bool) -> None:
         f"{summary['seconds']:.0f} s",
         soft_wrap=True,
     )
+    note = guessing(summary, describe(run.net).classes)
+    if note:
+        out.print(note, soft_wrap=True)
     out.print(
         f"look at {run.folder}/report.html, or run: residua inspect {shlex.quote(str(run.folder))}",
         soft_wrap=True,

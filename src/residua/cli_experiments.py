@@ -63,8 +63,7 @@ def dynamics(
         write_json(out_dir / "portrait.json", plain | {"command": command()})
         planes = portrait_planes(found.residuals, found.fixed, given.start)
         drawn = {source.name: portrait_section(found, planes, given.inputs, unit)}
-        said = f"{len(found.fixed)} fixed points, {found.searched}."
-        words = Words(f"residua: {source.name}", said, foot=command())
+        words = Words(f"residua: {source.name}", found.counted, f"{found.searched}.", command())
         write_sections(out_dir / "report.html", words, drawn)
         if not as_json:
             out.print(f"wrote portrait.json and report.html into {out_dir}", soft_wrap=True)

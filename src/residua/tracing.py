@@ -41,6 +41,10 @@ class Trace:
         """T, the number of layers."""
         return len(self.names)
 
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.states.shape[1:]))
+        return f"Trace({self.depth} layers, {self.names[0]} … {self.names[-1]}; states {shape})"
+
     def to_dataset(self, labels: Int[Tensor, "batch"] | None = None) -> xr.Dataset:
         """Return labelled arrays: state 0…T, layer 1…T, sample, class, unit.
 

@@ -124,7 +124,9 @@ def see_rest(net: nn.Module, data: DataSplits, split: Split) -> xr.Dataset:
     if fixed is None or len(units) < 2:
         return found
     points = judged(fixed, units)
-    return found.merge(points).assign_attrs(found.attrs | points.attrs)
+    starts = 0 if exact.units <= _ENUMERATED else int(present.sum())
+    more = points.attrs | {"fixed_points_starts": starts}
+    return found.merge(points).assign_attrs(found.attrs | more)
 
 
 def _units_that_differ(exact: ResidualMap, starts: Tensor, ends: Tensor) -> list[int]:

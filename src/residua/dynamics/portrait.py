@@ -41,6 +41,14 @@ class Portrait:
     path: Float[Tensor, "layers unit"] | None
 
     @property
+    def counted(self) -> str:
+        """How many fixed points there are by verdict, in a sentence."""
+        verdicts = Counter(self.fixed.verdicts)
+        kinds = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items()) or "none"
+        how = "found by a search that need not be complete" if self.ends else "all there are"
+        return f"{len(self.fixed)} fixed points, {how}: {kinds}."
+
+    @property
     def searched(self) -> str:
         """How the fixed points were found, in words."""
         if not self.ends:

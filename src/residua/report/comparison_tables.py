@@ -55,7 +55,7 @@ def _reached(summary: Mapping[str, Any]) -> list[str]:
         f"{summary['depth_initial']} → {summary['depth_final']}",
         f"{summary['test_error']:.2f} %",
         f"{summary['val_error']:.2f} %",
-        f"{summary['seconds']:.0f} s",
+        f"{summary['seconds']:.0f} s" + (", uncut" if "pruned" in summary else ""),
     ]
 
 

@@ -18,15 +18,15 @@ def cut_of(summary: Mapping[str, Any]) -> Cut | None:
 
 def headline(summaries: Summaries) -> str:
     """Return in one sentence, with figures, what the runs of a page came to."""
-    summary = next(iter(summaries.values()))
     cuts = {n: s for n, s in summaries.items() if cut_of(s) and "test_error" in s}
-    if "pruned" in summary:
-        return _pruned(summary)
     if not cuts:
         return _uncut(summaries)
     best = min(cuts, key=lambda n: (cuts[n]["test_error"], cuts[n]["depth_final"]))
+    who = f"{best}: " if len(summaries) > 1 else ""
+    if "pruned" in cuts[best]:
+        return who + _pruned(cuts[best])
     whole = [s for n, s in summaries.items() if n not in cuts and "test_error" in s]
-    return _cut(best if len(summaries) > 1 else "", cuts[best], whole)
+    return who + _cut(cuts[best], whole)
 
 
 def model_headline(summary: Mapping[str, Any]) -> str:
@@ -38,6 +38,17 @@ def model_headline(summary: Mapping[str, Any]) -> str:
     return (
         f"{gone} of {before['layers']} layers were cut at a held-out loss of {after['loss']:.4f}"
         f"{healed} (uncut {before['loss']:.4f}): {before['seconds'] / seconds:.1f} times as fast."
+    )
+
+
+def guessing(summary: Mapping[str, Any], classes: int) -> str | None:
+    """Return a sentence where a run's error is close to that of guessing one of its classes."""
+    chance = 100 * (1 - 1 / classes)
+    if not summary["test_error"] >= 0.9 * chance:
+        return None
+    return (
+        f"that is close to guessing one of {classes} classes ({chance:.3g} %): try another --seed or "
+        "--lr, or more --epochs"
     )
 
 
@@ -57,9 +68,8 @@ def _pruned(summary: Mapping[str, Any]) -> str:
     return f"{words}: {faster}, {layers_in_words(summary['depth_final'])} left."
 
 
-def _cut(name: str, summary: Mapping[str, Any], whole: list[Mapping[str, Any]]) -> str:
-    who = f"{name}: " if name else ""
-    words = f"{who}{_layers(summary)} while it trained, at {summary['test_error']:.2f} % test error"
+def _cut(summary: Mapping[str, Any], whole: list[Mapping[str, Any]]) -> str:
+    words = f"{_layers(summary)} while it trained, at {summary['test_error']:.2f} % test error"
     if not whole:
         return f"{words}; no uncut run is there to compare the time with."
     uncut = whole[0]

@@ -23,6 +23,7 @@ PAGE = """<!doctype html>
 <p class="headline">{headline}</p>
 <p class="lead">{lead}</p>
 {tables}
+{words}
 </header>
 {bar}
 <main id="figures">

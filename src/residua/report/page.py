@@ -29,7 +29,8 @@ _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "layers": lambda s: f"{s['depth_initial']} → {s['depth_final']}",
     "test error": lambda s: f"{s['test_error']:.2f} %",
     "validation error": lambda s: f"{s['val_error']:.2f} %",
-    "training": lambda s: f"{s['seconds']:.0f} s",
+    # A cut run was not trained itself.
+    "training": lambda s: f"{s['seconds']:.0f} s" + (", uncut" if "pruned" in s else ""),
 }
 
 
@@ -161,6 +162,7 @@ def _page(
         headline=html.escape(words.headline),
         lead=html.escape(words.lead),
         tables="\n".join(map(table_html, tables)),
+        words=asset("words.html"),
         bar=bar_html(headings, _classes(sections)),
         body=body,
         foot=html.escape(words.foot),

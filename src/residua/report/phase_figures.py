@@ -183,7 +183,9 @@ def _caption(data: xr.Dataset) -> str:
         verdicts = data.verdict.values.tolist()
         counts = ", ".join(f"{verdicts.count(v)} {v}" for v in _VERDICTS if v in verdicts)
         apart = int((data.verdict.values != data.ode_verdict.values).sum())
-        words += f" Fixed points: {counts or 'none found'}"
+        starts = int(data.attrs.get("fixed_points_starts", 0))
+        how = f" found from {starts} starts, of perhaps more" if starts else ""
+        words += f" Fixed points{how}: {counts or 'none'}"
         words += f"; map and eq. 3 differ in the verdict on {apart}." if apart else "."
     else:
         words += (

@@ -34,7 +34,9 @@ def run_tables(title: str, found: xr.Dataset) -> dict[str, Table]:
         transients = Table("when the classes part", *_transients(found), _settling(found))
         tables["transients"] = transients
     if "gain" in found:
-        tables["perturbations"] = Table("perturbations", *_perturbations(found), _PERTURBATIONS)
+        few = found.attrs.get("jacobian_samples", "some")
+        said = f"{_PERTURBATIONS} Gains: median of {few} samples."
+        tables["perturbations"] = Table("perturbations", *_perturbations(found), said)
         tables["noise"] = Table("accuracy under noise", *_noise(found), _NOISE)
     return tables
 
@@ -52,7 +54,14 @@ def layer_rows(found: xr.Dataset) -> tuple[list[str], list[list[str]]]:
 
 
 def _settling(found: xr.Dataset) -> str:
-    return f"{_TRANSIENTS} {found.settles}." if "settles" in found.attrs else _TRANSIENTS
+    """Return the note of the table, with whether the residuals come to rest."""
+    if "settled_from" in found.attrs:
+        layer = int(found.settled_from)
+        rest = f"rest from layer {layer} on" if layer else "still move after 1,000 layers"
+        return f"{_TRANSIENTS} Run on, the residuals {rest}."
+    if "missing_rest" in found.attrs:
+        return f"{_TRANSIENTS} The network is not run on: {found.missing_rest}."
+    return _TRANSIENTS
 
 
 def _by_layer(

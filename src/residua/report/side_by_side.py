@@ -25,7 +25,7 @@ _MEASURES = {
     "gain": ("Gain of a small perturbation", "state t", "gain", "gain", "state", True),
 }
 _DEFINITIONS = {
-    "curve": "Held-out cross-entropy of a head fitted in closed form on x_t to the old logits.",
+    "curve": "Held-out cross-entropy of a head fitted in closed form on x_t to the network's logits.",
     "settle": "Mean over units and samples of |y_t − y_{t−1}|.",
     "spread": "Mean over units of the standard deviation of y_t over samples.",
     "fisher": "Trace of the covariance of x_t between classes over that within classes.",

@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 from residua import runs
 from residua.analysis import Advance
 from residua.choices import Experiment
+from residua.comparison import names_apart
 from residua.errors import InputError, StoppedError
 from residua.progress import share_bar
 from residua.report.comparison_figures import comparison_section
 from residua.report.deciding_figures import deciding_section, parting_section
 from residua.report.dynamics_figures import overlay_section, rest_section
+from residua.report.experiment_headlines import experiment_headline
 from residua.report.experiment_tables import experiment_tables
 from residua.report.page import Words, write_sections
 from residua.report.shown import Section
-from residua.report.tables import Table
 from residua.stored import write_json
 from residua.studies import e1, e3, e5, e6, e8
 from residua.studies.e8_training import TASKS
@@ -211,18 +212,6 @@ def _again() -> Iterator[None]:
         raise StoppedError("stopped; the same command goes on where it was") from stop
 
 
-def _headline(table: Table) -> str:
-    """Return the last result of a table in a sentence, beside the paper's where that is in it."""
-
-    def told(row: Sequence[str]) -> str:
-        cells = zip(table.header[1:4], row[1:4], strict=True)
-        return f"{row[0]}: {', '.join(f'{name} {cell}' for name, cell in cells if cell)}"
-
-    paper = [row for row in table.rows if row[0] == "paper"]
-    ours = [row for row in table.rows if row[0] != "paper"]
-    return f"{'; '.join(map(told, [*ours[-1:], *paper]))}."
-
-
 def reproduce(
     experiment: Experiment,
     folder: Path,
@@ -257,9 +246,12 @@ def reproduce(
         if spec.compare is not None:
             found["compared"] = spec.compare([r.summary for r in done.values()])
         write_json(folder / f"{experiment.lower()}.json", found)
-        tables = experiment_tables(experiment, found)
-        sections = spec.figures(done, found)
-        words = Words(f"residua: {experiment}", _headline(tables[0]), spec.lead, command)
+        shown = dict(zip(jobs, names_apart(given), strict=True)) if given else {n: n for n in jobs}
+        told = found | {"results": {shown[n]: r.summary for n, r in done.items()}}
+        tables = experiment_tables(experiment, told)
+        sections = spec.figures({shown[n]: r for n, r in done.items()}, found)
+        headline = experiment_headline(experiment, told)
+        words = Words(f"residua: {experiment}", headline, spec.lead, command)
         write_sections(folder / "report.html", words, sections, tables=tables)
 
     repeat(identity, folder, jobs, finish)
