@@ -14,7 +14,7 @@ from residua.report.headline import headline
 from residua.report.page import LARGEST, Words, write_page, write_sections
 from residua.report.picture_figures import image_figures
 from residua.report.run_figures import run_data
-from residua.report.shown import Plot, Section, Shown, Take
+from residua.report.shown import Plot, Section, Shown, Take, laid_out
 from residua.report.thinned import Limits
 from residua.sources import Split
 
@@ -165,7 +165,7 @@ def test_images_of_any_shape_are_seen(shape):
     torch.manual_seed(0)
     x, y = torch.rand(90, *shape), torch.arange(90) % 3
     split = Split(x, y)
-    data = DataSplits("images", split, split, split, ("a", "b", "c"), shape)
+    data = DataSplits("images", split, split, split, ("a", "b", "c"))
     net = rs.ResNet(data.inputs, data.inputs + 1, 3, depth=2).eval()
     run = run_data(analyse(net, data, "val"), Limits())[0]
     y_T = rs.trace(net, x.flatten(1)).residuals[-1, :, : data.inputs].reshape(90, *shape)
@@ -180,11 +180,11 @@ def test_a_page_stays_small_whatever_it_is_of(found, tmp_path):
     wide = {f"run {k}": (SUMMARY, found.assign(noise=2 * found.spread)) for k in range(3)}
     write_page(tmp_path / "page.html", "many", wide)
     assert (tmp_path / "page.html").stat().st_size <= LARGEST
-    values = np.random.default_rng(0).random((60, 100, 100))
+    values = np.random.default_rng(0).random((60, 60, 100))
     data = xr.Dataset({"much": (("layer", "class", "unit"), values)})
     plot = Plot()
     plot.add("scatter", "much", {}, y=Take("much", {"class": 0, "unit": 0}))
-    figure = Shown("much", "much", "caption", "definition", plot, {})
+    figure = Shown("much", "much", "caption", "definition", plot, laid_out("t", "much"))
     parts = {f"part {k}": Section({"all": [figure]}, data) for k in range(4)}
     write_sections(tmp_path / "sections.html", Words("title", "said", "lead"), parts)
     page = (tmp_path / "sections.html").read_bytes()
