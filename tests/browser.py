@@ -1,7 +1,9 @@
 """Debian's chromium, in which the tests of the report open its pages from disk."""
 
 import contextlib
+import json
 import os
+import re
 import shutil
 
 import pytest
@@ -32,6 +34,45 @@ def launched():
         browser = playwright.chromium.launch(executable_path=FOUND, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+# What a reader sees of a figure after a choice: pictures without labels as they lie on the page, from
+# the top left; all else in the units of its axes.
+SEEN = """([id, options]) => {
+  const figure = document.getElementById(id);
+  const controls = [...figure.querySelectorAll("[data-choice]")];
+  for (const control of controls) {
+    const option = options[control.dataset.choice] ?? control.value;
+    if (String(option) === control.value) continue;
+    control.value = option;
+    control.dispatchEvent(new Event("input"));
+  }
+  const slides = (c) => c.parentElement.querySelector("output").value;
+  const words = (c) => c.options?.[c.selectedIndex].text ?? slides(c);
+  const chosen = Object.fromEntries(controls.map((c) => [c.dataset.choice, words(c)]));
+  const { _fullData: data, _fullLayout: layout } = figure.querySelector(".plot");
+  const kind = (t) => {
+    if (!t.type.startsWith("scatter")) return t.type;
+    if (t.fill && t.fill !== "none") return "band";
+    return t.mode.includes("lines") ? "line" : "points";
+  };
+  const back = (t, side) => {
+    const [first, last] = layout[t[side + "axis"].replace(side, side + "axis")].range;
+    return first > last;
+  };
+  const picture = (t) => {
+    const rows = t.z.map((row) => (!t.x && back(t, "x") ? [...row].reverse() : [...row]));
+    return t.y || back(t, "y") ? rows : rows.reverse();
+  };
+  const scale = (t) => [...[t.colorscale[0], t.colorscale.at(-1)].map((c) => c[1]), t.zmin, t.zmax];
+  const traces = data.filter((t) => t.visible === true).map((t) => ({
+    name: t.name, kind: kind(t), of: t.meta?.class, x: t.x, y: t.y,
+    z: t.type === "heatmap" ? picture(t) : t.z,
+    scale: t.type === "heatmap" ? scale(t) : undefined,
+    error: t.error_y?.array, angle: t.marker?.angle,
+  }));
+  return JSON.stringify({ chosen, traces });
+}"""
 
 
 class Opened:
@@ -77,3 +118,18 @@ class Opened:
         script = """() => [...document.querySelectorAll("figure[id]")]
             .filter((f) => f.checkVisibility()).map((f) => f.id)"""
         return self.page.evaluate(script)
+
+    def choices(self, name):
+        """Return how many options each choice of a figure has."""
+        script = """id => Object.fromEntries([...document.querySelectorAll(`#${id} [data-choice]`)].map(
+            c => [c.dataset.choice, c.options ? c.options.length : Number(c.max) + 1]))"""
+        return self.page.evaluate(script, name)
+
+    def seen(self, name, options):
+        """Return what a figure says is chosen, and the traces that it shows, after a choice."""
+        found = json.loads(self.page.evaluate(SEEN, [name, options]))
+        return found["chosen"], found["traces"]
+
+    def turn_to(self, run):
+        """Show a run of several, by its button and the keyboard."""
+        self.page.locator("[data-shows]", has_text=re.compile(f"^{run}$")).press("Enter")
