@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 
 
-def every_choice(opened, figure, expected):
-    """Compare a figure as it opens, and for several options of each choice."""
-    opened.show(figure)
-    for options in [{}, *some(opened.choices(figure))]:
-        chosen, traces = opened.seen(figure, options)
-        compare(traces, expected(chosen), f"{figure}, {chosen}")
+def every_figure(opened, figures, expected):
+    """Compare figures, by name, as they open, and for several options of each choice."""
+    wrong = {}
+    for name, figure in figures.items():
+        try:
+            assert name in expected, "nothing says what it must show"
+            opened.show(figure)
+            for options in [{}, *some(opened.choices(figure))]:
+                chosen, traces = opened.seen(figure, options)
+                compare(traces, expected[name](chosen), str(chosen))
+        except AssertionError as error:
+            wrong[name] = str(error)
+    assert not wrong, "\n".join(f"{name}: {words}" for name, words in wrong.items())
 
 
 def some(choices):
