@@ -1,4 +1,5 @@
-"""The report page in a real browser, opened from disk: what it draws, how it answers, what it saves."""
+"""The report page in a real browser, opened from disk: how it looks, how it answers, what it saves.
+Whether what it draws is what is stored: test_browser_values.py."""  # fmt: skip
 
 import csv
 import time
@@ -57,23 +58,6 @@ def test_every_figure_has_marks_and_nothing_leaves_the_window(open_page, width):
         box = figure.locator(".plot .main-svg").first.bounding_box()
         assert box["width"] <= figure.bounding_box()["width"], name
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def test_what_is_plotted_is_what_is_stored(open_page, found):
-    opened = open_page()
-    opened.show("r0-depth")
-    by_name = {t["name"]: t for t in opened.traces("r0-depth")}
-    np.testing.assert_allclose(by_name["depth curve"]["y"], found.curve_loss, rtol=1e-12)
-    np.testing.assert_allclose(by_name["spread"]["y"], found.spread, rtol=1e-12)
-    settle = [np.nan if v is None else v for v in by_name["settle distance"]["y"]]
-    np.testing.assert_allclose(settle, found.settle_distance, rtol=1e-12)
-    opened.show("r0-noise-accuracy")
-    for k, trace in enumerate(opened.traces("r0-noise-accuracy")):
-        np.testing.assert_allclose(trace["y"], found.noise_accuracy[k], rtol=1e-12)
-    opened.show("r0-interactions")
-    np.testing.assert_allclose(
-        opened.traces("r0-interactions")[0]["z"], found.interaction[0], rtol=1e-6
-    )
 
 
 def test_unit_class_sample_and_what_is_shown_are_chosen(open_page, found):
