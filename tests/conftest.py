@@ -30,3 +30,11 @@ def _lightning_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\..*")
         warnings.filterwarnings("ignore", module=r"torch\.jit.*")
         yield
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from browser import launched  # only where there is one, see need_a_browser
+
+    with launched() as browser:
+        yield browser

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,13 @@ SUMMARY = {
 TYPES = {"f4": "<f4", "f8": "<f8", "i4": "<i4"}
 
 
-def network(*, depth=3, weights="shared", width=70):
+def network(*, depth=3, weights="shared", width=70, inputs=64, classes=10):
     torch.manual_seed(0)
-    return rs.ResNet(64, width, 10, depth=depth, weights=weights).eval()
+    return rs.ResNet(inputs, width, classes, depth=depth, weights=weights).eval()
 
 
-def analysis_of(net, *, noisy=False) -> xr.Dataset:
-    data = rs.load_data("digits")
+def analysis_of(net, *, noisy=False, data=None) -> xr.Dataset:
+    data = data or rs.load_data("digits")
     found = analyse(net, data, "val").assign(depth_after_epoch=("epoch", [5, 5, net.depth]))
     found = found.assign_coords(epoch=[1, 2, 3])
     if noisy:
@@ -37,6 +38,18 @@ def analysis_of(net, *, noisy=False) -> xr.Dataset:
             more = perturb(net, data, "val")
         found = found.assign(more).assign_attrs(more.attrs)
     return found
+
+
+def quarters() -> rs.DataSplits:
+    """Return the circles told apart by left and right, too: four classes of two inputs."""
+    data = rs.load_data("circles")
+
+    def told(split):
+        return replace(split, y=2 * split.y + (split.x[:, 0] > 0))
+
+    names = tuple(f"{circle}, {side}" for circle in data.classes for side in ("left", "right"))
+    parts = {name: told(getattr(data, name)) for name in ("train", "val", "test")}
+    return replace(data, **parts, classes=names)
 
 
 def page_of(path: Path, found: xr.Dataset, name="a run", **summary) -> str:

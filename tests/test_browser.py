@@ -1,29 +1,17 @@
-"""The report page in a real browser, opened from disk: what it draws, how it answers, what it saves."""
+"""The report page in a real browser, opened from disk: how it looks, how it answers, what it saves.
+Whether what it draws is what is stored: test_browser_values.py."""  # fmt: skip
 
 import csv
-import os
-import shutil
 import time
 
 import numpy as np
 import pytest
 
+from browser import Opened, need_a_browser
 from pages import analysis_of, network, page_of
 from residua.report.page import LARGEST
 
-BROWSER = shutil.which("chromium")
-MISSING = (
-    "the report is tested in a browser: pip install playwright, and Debian's chromium (apt-get install "
-    "chromium)"
-)
-try:
-    from playwright.sync_api import sync_playwright
-except ImportError:
-    BROWSER = None
-if BROWSER is None and "RESIDUA_BROWSER" in os.environ:
-    raise RuntimeError(MISSING)
-if BROWSER is None:
-    pytest.skip(MISSING, allow_module_level=True)
+need_a_browser()
 
 EVIL = "<script>alert(1)</script>"
 MARKS = (
@@ -44,53 +32,6 @@ def path(found, tmp_path_factory):
     return where
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Opened:
-    """A page from disk, with all that must not happen in it."""
-
-    def __init__(self, browser, path, **options):
-        self.context = browser.new_context(accept_downloads=True, **options)
-        self.page = self.context.new_page()
-        self.wrong = []
-        self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
-        self.page.on("dialog", lambda dialog: (self.wrong.append("dialog"), dialog.dismiss()))
-        self.page.on("console", lambda m: self.wrong.append(m.text) if m.type == "error" else None)
-        self.page.on("request", self.asked)
-        self.page.goto(f"file://{path}")
-        self.page.wait_for_selector("html[data-ready]", timeout=60_000)
-
-    def asked(self, request):
-        if not request.url.startswith(("file:", "data:", "blob:")):
-            self.wrong.append(f"request: {request.url}")
-
-    def show(self, name):
-        figure = self.page.locator(f"#{name}")
-        figure.scroll_into_view_if_needed()
-        self.page.wait_for_selector(f"#{name}[data-drawn]", timeout=30_000)
-        return figure
-
-    def choose(self, figure, choice, option):
-        control = figure.locator(f'[data-choice="{choice}"]')
-        if control.get_attribute("type") == "range":
-            control.fill(str(option))
-        else:
-            control.select_option(str(option))
-        self.page.wait_for_timeout(100)
-
-    def traces(self, name):
-        script = """name => document.querySelector(`#${name} .plot`)._fullData.map(
-            t => ({name: t.name, type: t.type, visible: t.visible, meta: t.meta,
-                   x: t.x && [...t.x], y: t.y && [...t.y], z: t.z && [...t.z].map(r => [...r])}))"""
-        return self.page.evaluate(script, name)
-
-
 @pytest.fixture
 def open_page(chromium, path):
     opened = []
@@ -106,16 +47,10 @@ def open_page(chromium, path):
         assert wrong == []
 
 
-def every_figure(opened):
-    return [
-        f.get_attribute("id") for f in opened.page.locator("figure[id]").all() if f.is_visible()
-    ]
-
-
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_figure_has_marks_and_nothing_leaves_the_window(open_page, width):
     opened = open_page(viewport={"width": width, "height": 900})
-    names = every_figure(opened)
+    names = opened.figures()
     assert len(names) > 17
     for name in names:
         figure = opened.show(name)
@@ -123,23 +58,6 @@ def test_every_figure_has_marks_and_nothing_leaves_the_window(open_page, width):
         box = figure.locator(".plot .main-svg").first.bounding_box()
         assert box["width"] <= figure.bounding_box()["width"], name
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def test_what_is_plotted_is_what_is_stored(open_page, found):
-    opened = open_page()
-    opened.show("r0-depth")
-    by_name = {t["name"]: t for t in opened.traces("r0-depth")}
-    np.testing.assert_allclose(by_name["depth curve"]["y"], found.curve_loss, rtol=1e-12)
-    np.testing.assert_allclose(by_name["spread"]["y"], found.spread, rtol=1e-12)
-    settle = [np.nan if v is None else v for v in by_name["settle distance"]["y"]]
-    np.testing.assert_allclose(settle, found.settle_distance, rtol=1e-12)
-    opened.show("r0-noise-accuracy")
-    for k, trace in enumerate(opened.traces("r0-noise-accuracy")):
-        np.testing.assert_allclose(trace["y"], found.noise_accuracy[k], rtol=1e-12)
-    opened.show("r0-interactions")
-    np.testing.assert_allclose(
-        opened.traces("r0-interactions")[0]["z"], found.interaction[0], rtol=1e-6
-    )
 
 
 def test_unit_class_sample_and_what_is_shown_are_chosen(open_page, found):
@@ -288,7 +206,7 @@ def test_text_of_data_is_shown_as_text(open_page, found, tmp_path):
     evil = found.assign_coords({"class": names, "class_b": names})
     page_of(tmp_path / "evil.html", evil, name=EVIL)
     opened = open_page(tmp_path / "evil.html")
-    for name in every_figure(opened):
+    for name in opened.figures():
         opened.show(name)
     assert opened.page.locator('[data-class="0"]').inner_text() == EVIL
     assert opened.page.locator("h2", has_text=EVIL).count() == 1
@@ -310,7 +228,7 @@ def test_a_page_with_holes_opens(open_page, found, tmp_path):
     poor = poor.assign(spread=poor.spread * np.nan)
     page_of(tmp_path / "poor.html", poor)
     opened = open_page(tmp_path / "poor.html")
-    for name in every_figure(opened):
+    for name in opened.figures():
         assert opened.show(name).locator(MARKS).count() > 0, name
     assert opened.page.locator(".missing").count() >= 4
 
@@ -329,7 +247,7 @@ def test_a_network_of_1000_layers_renders_and_opens_in_time(chromium, tmp_path):
     spent = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
     assert spent["TaskDuration"] <= 3  # of its own time; other processes may hold it up
     assert opened.page.locator("section .note", has_text="60 of 1000 layers").count() == 1
-    for name in every_figure(opened):
+    for name in opened.figures():
         assert opened.show(name).locator(MARKS).count() > 0, name
     opened.context.close()
     assert opened.wrong == []
