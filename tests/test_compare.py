@@ -158,6 +158,18 @@ def test_a_cut_run_is_cut_after_training_wherever_it_stands(runs):
     assert [row[-1].endswith(" s, uncut") for row in table.rows] == [False, True]
 
 
+def test_a_run_may_be_called_as_the_comparison_is(runs, tmp_path):
+    named = shutil.copytree(runs["deep"], tmp_path / "compared")
+    out = tmp_path / "out"
+    assert residua("compare", named, runs["cut"], "--out", out).returncode == 0
+    page = (out / "report.html").read_text("utf-8")
+    headings = re.findall(r"<section[^>]*><h2>([^<]*)</h2>", page)
+    assert headings == ["compared with all", "compared", "cut"]
+    # What is left of a cut run is not shaded as cut; where the last layers went in training, it is.
+    assert "The figures are of the network after the cut, without blocks." in page
+    assert "cut: 4" not in page
+
+
 def test_what_other_commands_wrote_is_told_and_what_reads_it(runs, tmp_path):
     out = tmp_path / "inspected"
     assert residua("inspect", runs["one"], "--quiet", "--out", out).returncode == 0

@@ -36,9 +36,10 @@ ORDER = [
     {"model_runs"},
     {"report"},
     {"studies"},
+    {"bench"},
     {"terminal", "cli_options", "cli_fit_options"},
     {"cli_models"},
-    {"cli_experiments", "cli_depth", "cli_compare"},
+    {"cli_experiments", "cli_depth", "cli_compare", "cli_bench"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
@@ -53,6 +54,8 @@ WITHIN_DEPTH = [
     {"criteria", "surgery"},
     {"fitting", "adaptive_config", "snapshot"},
     {"trained_layers"},
+    {"evidence"},
+    {"candidates"},
     {"controller", "pruning"},
     {"adaptive", "adaptive_hf"},
 ]

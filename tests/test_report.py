@@ -7,9 +7,16 @@ import xarray as xr
 
 import residua as rs
 from pages import SUMMARY, analysis_of, array, held, network, page_of
+from residua.analysis import analyse
+from residua.data import DataSplits
 from residua.dynamics.planes import portrait_planes
 from residua.report.headline import headline
-from residua.report.page import LARGEST, write_page
+from residua.report.page import LARGEST, Words, write_page, write_sections
+from residua.report.picture_figures import image_figures
+from residua.report.run_figures import run_data
+from residua.report.shown import Plot, Section, Shown, Take, laid_out
+from residua.report.thinned import Limits
+from residua.sources import Split
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +160,39 @@ def test_many_classes_and_layers_are_thinned_and_it_is_said(tmp_path):
     assert page.count('data-class="') == 40
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 300), (1, 5, 7), (3, 5, 7), (1, 40)])
+def test_images_of_any_shape_are_seen(shape):
+    torch.manual_seed(0)
+    x, y = torch.rand(90, *shape), torch.arange(90) % 3
+    split = Split(x, y)
+    data = DataSplits("images", split, split, split, ("a", "b", "c"))
+    net = rs.ResNet(data.inputs, data.inputs + 1, 3, depth=2).eval()
+    whole = analyse(net, data, "val")
+    run = run_data(whole, Limits())[0]
+    y_T = rs.trace(net, x.flatten(1)).residuals[-1, :, : data.inputs].reshape(90, *shape)
+    colours = y_T.mean(1) if len(shape) == 3 else y_T
+    means = torch.stack([colours[y == c].mean(0) for c in range(3)]).detach()
+    np.testing.assert_allclose(run.last_image, means.reshape(run.last_image.shape), atol=1e-5)
+    assert ("helper" in run) == (shape[0] != 3)
+    assert isinstance(image_figures(run, whole)[0], Shown)
+
+
+def test_a_page_stays_small_whatever_it_is_of(found, tmp_path):
+    wide = {f"run {k}": (SUMMARY, found.assign(noise=2 * found.spread)) for k in range(3)}
+    write_page(tmp_path / "page.html", "many", wide)
+    assert (tmp_path / "page.html").stat().st_size <= LARGEST
+    values = np.random.default_rng(0).random((60, 60, 100))
+    data = xr.Dataset({"much": (("layer", "class", "unit"), values)})
+    plot = Plot()
+    plot.add("scatter", "much", {}, y=Take("much", {"class": 0, "unit": 0}))
+    figure = Shown("much", "much", "caption", "definition", plot, laid_out("t", "much"))
+    parts = {f"part {k}": Section({"all": [figure]}, data) for k in range(4)}
+    write_sections(tmp_path / "sections.html", Words("title", "said", "lead"), parts)
+    page = (tmp_path / "sections.html").read_bytes()
+    assert len(page) <= LARGEST
+    assert b"So that the page stays small it shows 1 of 4 parts." in page
+
+
 def test_several_runs_stand_side_by_side(found, tmp_path):
     deeper = analysis_of(network(depth=4))
     runs = {"three": (SUMMARY, found), "four": (SUMMARY | {"depth_final": 5}, deeper)}
@@ -186,6 +226,19 @@ def test_the_headline_says_what_was_cut_at_what_accuracy_and_how_much_faster():
     assert said.startswith(
         "2 of 5 layers were cut at 4.20 % test error (uncut 3.00 %): 2.0 times as"
     )
+
+
+def test_the_headline_compares_like_with_like():
+    whole = SUMMARY | {"depth_final": 5, "test_error": 3.0, "seconds": 6.0}
+    said = headline({"whole": whole | {"data": "mnist"}, "cut": SUMMARY})
+    assert said == (
+        "whole: Nothing was cut: 5 layers at 3.00 % test error. cut: 2 of 5 layers were cut while it "
+        "trained, at 4.20 % test error; no uncut run of the same data, seed and machine is here to "
+        "compare it with."
+    )
+    assert "no uncut run" in headline({"whole": whole | {"seed": 1}, "cut": SUMMARY})
+    assert "instead of 6 s" in headline({"whole": whole, "cut": SUMMARY})
+    assert "nan" not in headline({"a": whole | {"test_error": float("nan")}})
 
 
 def test_planes_of_a_matrix_alone_follow_its_map_and_keep_what_eq_3_keeps():

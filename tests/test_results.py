@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -18,6 +19,7 @@ import xarray as xr
 
 import residua as rs
 from residua import run_training, runs
+from residua.atomic import written_whole
 from residua.stored import FORMAT, read_arrays, read_json, write_arrays, write_json
 from test_cli import failing, residua
 
@@ -192,7 +194,7 @@ def stored_as(copy, version, drop=()):
     arrays = read_arrays(copy / "analysis.nc").drop_vars(drop)
     arrays.attrs.pop("format")
     summary = read_json(copy / "summary.json")
-    del summary["format"]
+    del summary["format"], summary["files"]
     if version is not None:
         arrays.attrs["format"] = summary["format"] = version
     arrays.to_netcdf(copy / "analysis.nc", engine="h5netcdf")
@@ -237,6 +239,69 @@ def test_files_of_different_runs_are_refused(copy):
     failing("lacks test_error, seed, or has it in another form", "inspect", copy)
 
 
+def test_files_of_another_run_of_the_same_shape_are_told(run, copy):
+    arrays = read_arrays(copy / "analysis.nc")
+    spread = arrays.spread.values.copy()
+    spread[0] += 1e-9  # within its values, where no form tells
+    write_arrays(arrays.assign(spread=("layer", spread)), copy / "analysis.nc")
+    failing("analysis.nc in", "inspect", copy)
+    with pytest.raises(
+        rs.DamagedError, match=r"changed after summary\.json was written, or belong"
+    ):
+        rs.load(copy)
+    shutil.copy(run / "analysis.nc", copy / "analysis.nc")
+    net = rs.load(copy / "model.safetensors")
+    (copy / "model.safetensors").unlink()
+    with torch.no_grad():
+        net.head.bias[0] += 1
+    rs.save(net, copy / "model.safetensors")
+    with pytest.raises(rs.DamagedError, match=r"^model\.safetensors in .* write it anew with"):
+        rs.load(copy)
+    shutil.copy(run / "model.safetensors", copy / "model.safetensors")
+    assert rs.load(copy).net.depth == net.depth
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("decisions", [{}]),
+        ("decisions", ["x"]),
+        ("pruned", {}),
+        ("scale", {"a": 1}),
+        ("files", "x"),
+    ],
+)
+def test_what_lies_within_a_summary_is_checked(copy, name, value):
+    summary = read_json(copy / "summary.json")
+    write_json(copy / "summary.json", summary | {name: value})
+    failing(f"lacks {name}, or has it in another form", "inspect", copy)
+
+
+def test_of_two_writers_of_one_file_each_writes_it_whole(tmp_path):
+    path = tmp_path / "x.json"
+    with written_whole(path) as one:
+        one.write_text("one, whole")
+        with written_whole(path) as two:
+            two.write_text("two")
+        assert path.read_text() == "two"
+    assert path.read_text() == "one, whole"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_others_may_read_what_is_stored(run):
+    modes = {path.stat().st_mode & 0o777 for path in run.iterdir() if path.is_file()}
+    assert len(modes) == 1
+
+
+def test_names_that_no_file_can_have(run, tmp_path):
+    long, undecodable = "x" * 300, os.fsdecode(b"one\xff")
+    failing("File name too long", "inspect", long)
+    failing("File name too long", "compare", run, run / "..", "--out", tmp_path / long)
+    failing("is not valid UTF-8; pass another", "fit", "circles", "--out", tmp_path / undecodable)
+    shutil.copytree(run, tmp_path / undecodable)
+    failing("is not valid UTF-8; pass another", "inspect", tmp_path / undecodable)
+
+
 KILLED = """
 import sys
 from itertools import count
@@ -258,12 +323,12 @@ for k in count():
 
 @pytest.mark.parametrize("name", ["analysis.nc", "summary.json", "model.safetensors"])
 def test_a_process_killed_while_it_writes_leaves_whole_files(tmp_path, name):
-    part = tmp_path / f".{name}.part"
+    parts = f".{name}.*.part"
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         written = (tmp_path / "model.safetensors").exists() or name == "model.safetensors"
-        if written and part.exists():
+        if written and any(tmp_path.glob(parts)):
             break
     process.kill()
     assert process.wait() == -signal.SIGKILL
@@ -278,7 +343,7 @@ def test_a_process_killed_while_it_writes_leaves_whole_files(tmp_path, name):
         }
     assert max(values) - min(values) <= 1
     write_arrays(arrays, tmp_path / "analysis.nc")  # what is left is in nobody's way
-    assert not (tmp_path / ".analysis.nc.part").exists()
+    assert not list(tmp_path.glob(".analysis.nc.*.part"))  # the next one clears up
 
 
 def test_a_run_killed_while_its_results_are_written_goes_on(run, tmp_path):

@@ -156,7 +156,7 @@ def inspect(
     from residua.stored import write_arrays
 
     set_up(threads)
-    name = Path(run).name or "here"
+    name = Path(run).name or Path(run).resolve().name or "run"
     if out_dir is not None:
         folder.refuse_existing(out_dir)
     elif not as_json:

@@ -13,14 +13,17 @@ from filelock import FileLock, Timeout
 
 from residua.atomic import is_part, written_whole
 from residua.errors import InputError
+from residua.stored import readable, refuse_undecodable
 
 _LOCK = ".lock"
 
 
 def refuse_existing(folder: Path) -> None:
     """Raise InputError unless a folder is new, or empty but for what a killed process left."""
-    if not folder.exists():
-        return
+    refuse_undecodable(folder)
+    with readable(folder):
+        if not folder.exists():
+            return
     if not folder.is_dir():
         raise InputError(f"{str(folder)!r} is a file; pass a new folder")
     if (folder / "config.json").exists():
@@ -34,7 +37,7 @@ def refuse_existing(folder: Path) -> None:
 
 def unused(name: str) -> Path:
     """Return a folder of this name in the working directory, with the first number that makes it new."""
-    plain = re.sub(r"[^\w.+-]+", "-", name)
+    plain = re.sub(r"[^\w.+-]+", "-", name)[:100]
     folders = (Path(plain if k == 1 else f"{plain}-{k}") for k in count(1))
     return next(f for f in folders if not f.exists())
 

@@ -16,6 +16,7 @@ from residua.data import load_data, loader
 from residua.errors import InputError, MissingExtraError
 from residua.losses import Loss, cross_entropy, next_token
 from residua.sources import Split
+from residua.stored import readable
 
 BATCH = 100  # samples of a batch of images or vectors, a tenth of it for text
 _HELD_OUT = 10  # of a text every tenth window is held out
@@ -34,10 +35,11 @@ class ModelData:
 def names_a_model(source: str) -> bool:
     """Return whether a text names a model, rather than a run folder of residua."""
     path = Path(source)
-    if path.is_dir():
-        return "architectures" in _config(path)
-    if path.exists():
-        return False
+    with readable(path):
+        if path.is_dir():
+            return "architectures" in _config(path)
+        if path.exists():
+            return False
     # owner/name, unless there is a folder of the owner's name here: then it is a path that is wrong.
     return _is_factory(source) or (source.count("/") == 1 and not path.parent.exists())
 

@@ -31,7 +31,7 @@ def overview(
     parts = [follow(net, data, samples), project(net, samples, len(data.classes))]
     missing = {}
     if isinstance(net, ResNet):
-        parts.append(see_weights(net, data.shape))
+        parts.append(see_weights(net, data.shape[1:] if data.shape[:-2] == (1,) else data.shape))
     else:
         missing["missing_interactions"] = "an MLP has no residual map, so no unit helps another"
     why = _no_rest(net)
@@ -43,10 +43,12 @@ def overview(
     for part in parts:
         whole = whole.merge(part)
         whole.attrs |= part.attrs
-    if len(data.shape) in (2, 3):
+    image = len(data.shape) in (2, 3)
+    if image:
         whole.attrs["image"] = [int(n) for n in data.shape[-2:]]
-    grey = len(data.shape) == 2 and getattr(net, "lift_name", "") == "pad"
-    return whole.assign_attrs(missing | {"pixels_are_units": int(grey)})
+        whole.attrs["channels"] = int(np.prod(data.shape[:-2]))
+    units = image and getattr(net, "lift_name", "") == "pad"
+    return whole.assign_attrs(missing | {"pixels_are_units": int(units)})
 
 
 def _no_rest(net: nn.Module) -> str:

@@ -18,7 +18,9 @@ from residua.run_checks import (
     NETWORK,
     SUMMARY,
     check_analysis,
+    check_digests,
     check_summary,
+    digests,
     refuse_newer,
     remedy_of,
 )
@@ -71,6 +73,7 @@ def write(run: Run, command: str) -> Run:
     (folder / NETWORK).unlink(missing_ok=True)  # a stop or damage may have left one
     save(net, folder / NETWORK)
     write_arrays(analysis, folder / ANALYSIS)
+    summary["files"] = digests(folder)
     write_json(folder / SUMMARY, summary)
     return Run(folder, run.config, net, analysis, summary)
 
@@ -118,6 +121,7 @@ def _read(folder: Path) -> Run:
             f"the files in {str(folder)!r} are of different runs: {told}, and {SUMMARY} says that the "
             f"network's depth is {summary['depth_final']}; put the run's own back"
         )
+    check_digests(summary, folder, remedy)
     return Run(folder, config, net.eval(), analysis, summary)
 
 
@@ -219,4 +223,6 @@ def perturbed(run: Run) -> Run:
     more = perturb(run.net, data_of(run), "val")
     analysis = run.analysis.assign(more).assign_attrs(more.attrs)
     write_arrays(analysis, run.folder / ANALYSIS)
-    return replace(run, analysis=analysis)
+    summary = run.summary | {"files": digests(run.folder)}
+    write_json(run.folder / SUMMARY, summary)
+    return replace(run, analysis=analysis, summary=summary)

@@ -24,9 +24,9 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8, whole or not at all."""
+    """Write text as UTF-8, whole or not at all; what is no text in it becomes a question mark."""
     with written_whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(text.encode("utf-8", "replace"))
 
 
 def read_json(path: Path, remedy: str = INTACT) -> dict[str, Any]:
@@ -109,6 +109,14 @@ def _check_structure(path: Path) -> None:
         file.visititems(lambda name, found: dict(found.attrs) and None)
 
 
+def refuse_undecodable(path: Path) -> None:
+    """Raise InputError of a name that is no text, which not all that reads files can take."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"the name {str(path)!r} is not valid UTF-8; pass another") from error
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Say of a file or folder that the system refuses to read why."""
@@ -122,6 +130,7 @@ def readable(path: Path) -> Iterator[None]:
 
 def check_readable(path: Path, remedy: str = INTACT) -> None:
     """Raise DamagedError of a missing file, InputError of what is none or may not be read."""
+    refuse_undecodable(path)
     with readable(path):
         if not path.exists():
             raise DamagedError(f"{str(path)!r} is missing; {remedy}")

@@ -75,7 +75,7 @@ def net_units(net: ResNet) -> int:
 def _spaced_pixels(shape: tuple[int, ...]) -> np.ndarray:
     """Return up to 200 pixels of an image, every k-th of every k-th row."""
     step = int(np.ceil(np.sqrt(shape[0] * shape[1] / PIXELS)))
-    rows, columns = np.arange(step // 2, shape[0], step), np.arange(step // 2, shape[1], step)
+    rows, columns = (np.arange(min(step // 2, (n - 1) // 2), n, step) for n in shape)
     return np.asarray((rows[:, None] * shape[1] + columns).ravel())
 
 
@@ -125,8 +125,8 @@ def see_rest(net: nn.Module, data: DataSplits, split: Split) -> xr.Dataset:
     if fixed is None or len(units) < 2:
         return found
     points = judged(fixed, units)
-    tried = 0 if exact.units <= _ENUMERATED else int(present.sum())
-    more = points.attrs | {"fixed_points_starts": tried}
+    of = 0 if exact.units <= _ENUMERATED else int(present.sum())
+    more = points.attrs | {"fixed_points_starts": of}
     return found.merge(points).assign_attrs(found.attrs | more)
 
 

@@ -16,17 +16,42 @@ def cut_of(summary: Mapping[str, Any]) -> Cut | None:
     return Cut(int(before), int(after))
 
 
+def marked_cut(summary: Mapping[str, Any]) -> Cut | None:
+    """Return what is marked in the depth of a run: the last layers, where those went in training.
+
+    A run that was cut afterwards, or by a rule that takes any layer, has figures of what is left alone.
+    """
+    last = summary.get("adaptive") in ("paper", "depth-curve") and "pruned" not in summary
+    return cut_of(summary) if last else None
+
+
 def headline(summaries: Summaries) -> str:
     """Return in one sentence, with figures, what the runs of a page came to."""
-    cuts = {n: s for n, s in summaries.items() if cut_of(s) and "test_error" in s}
+    cuts = {n: s for n, s in summaries.items() if cut_of(s) and _known(s)}
     if not cuts:
         return _uncut(summaries)
+    if len({str(s.get("data")) for s in summaries.values()}) > 1:
+        return " ".join(f"{n}: {_alone(s)}" for n, s in summaries.items())
     best = min(cuts, key=lambda n: (cuts[n]["test_error"], cuts[n]["depth_final"]))
     who = f"{best}: " if len(summaries) > 1 else ""
     if "pruned" in cuts[best]:
         return who + _pruned(cuts[best])
-    whole = [s for n, s in summaries.items() if n not in cuts and "test_error" in s]
+    alike = ("machine", "seed")  # without which neither time nor error says anything
+    whole = [s for n, s in summaries.items() if n not in cuts and _known(s)]
+    whole = [s for s in whole if all(s.get(key) == cuts[best].get(key) for key in alike)]
     return who + _cut(cuts[best], whole)
+
+
+def _known(summary: Mapping[str, Any]) -> bool:
+    error = summary.get("test_error")
+    return error is not None and error == error
+
+
+def _alone(summary: Mapping[str, Any]) -> str:
+    """Return the sentence of one run among others on other data."""
+    if not cut_of(summary) or not _known(summary):
+        return _uncut({"": summary})
+    return _pruned(summary) if "pruned" in summary else _cut(summary, [])
 
 
 def model_headline(summary: Mapping[str, Any]) -> str:
@@ -71,7 +96,9 @@ def _pruned(summary: Mapping[str, Any]) -> str:
 def _cut(summary: Mapping[str, Any], whole: list[Mapping[str, Any]]) -> str:
     words = f"{_layers(summary)} while it trained, at {summary['test_error']:.2f} % test error"
     if not whole:
-        return f"{words}; no uncut run is there to compare the time with."
+        return (
+            f"{words}; no uncut run of the same data, seed and machine is here to compare it with."
+        )
     uncut = whole[0]
     words += f" (uncut {uncut['test_error']:.2f} %)"
     if summary.get("seconds") and uncut.get("seconds"):
@@ -87,7 +114,7 @@ def _uncut(summaries: Summaries) -> str:
     parts = []
     for name, s in summaries.items():
         who = f"{name}: " if len(summaries) > 1 else ""
-        if "test_error" in s and "depth_final" in s:
+        if _known(s) and "depth_final" in s:
             parts.append(
                 f"{who}{layers_in_words(s['depth_final'])} at {s['test_error']:.2f} % test error"
             )

@@ -2,15 +2,15 @@
 
 import html
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from residua.errors import MissingExtraError
+from residua.errors import InputError, MissingExtraError
 from residua.report.depth_figures import Cut
-from residua.report.headline import cut_of, headline
+from residua.report.headline import headline, marked_cut
 from residua.report.markup import PAGE, asset, bar_html, group_html, scripts, slug, table_html
 from residua.report.packed import as_script, described, packed
 from residua.report.run_figures import run_data, run_figures, without_samples
@@ -21,8 +21,7 @@ from residua.report.thinned import Limits
 from residua.stored import write_text
 
 LARGEST = 8_000_000  # bytes of a page
-_FRAME = 250_000  # of them for words and frames
-_HALVINGS = 6
+_HALVINGS = 9
 _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "depth rule": lambda s: str(s["adaptive"]),
     "layers": lambda s: f"{s['depth_initial']} → {s['depth_final']}",
@@ -74,16 +73,14 @@ def write_page(
         "nothing that decides the depth looks at the test split.",
         " — ".join(dict.fromkeys(map(_foot, summaries.values()))),
     )
+    shown = [_summary_table(summaries), *tables]
     limits = Limits()
-    room = LARGEST - _FRAME - len(_plotly().encode())
     for _ in range(_HALVINGS):
         sections = _sections(summaries, analyses, limits, cuts or {})
-        content = _content(sections)
-        if len(content[1]) <= room:
+        if _fits(_page(words, shown, sections)):
             break
         limits = limits.halved()
-    shown = [_summary_table(summaries), *tables]
-    write_text(path, _page(words, shown, sections, content))
+    write_sections(path, words, sections, tables=shown)
 
 
 def write_sections(
@@ -98,9 +95,21 @@ def write_sections(
         tables: shown first.
 
     Raises:
+        InputError: the tables alone are larger than a page may be.
         MissingExtraError: plotly is not installed.
     """
-    write_text(path, _page(words, tables, sections, _content(sections)))
+    names = list(sections)
+    for most in range(len(names), -1, -1):
+        some = {name: sections[name] for name in names[:most]}
+        left = f" So that the page stays small it shows {most} of {len(names)} parts."
+        said = words if most == len(names) else replace(words, lead=words.lead + left)
+        page = _page(said, tables, some)
+        if _fits(page):
+            write_text(path, page)
+            return
+    raise InputError(
+        f"a page of {len(tables)} tables is larger than {LARGEST / 1e6:g} MB; show fewer at a time"
+    )
 
 
 def _sections(
@@ -112,7 +121,10 @@ def _sections(
     found = {}
     both, figures = side_by_side(analyses)
     if figures:
-        found["compared"] = Section({"All runs": figures}, both)
+        title = "compared"
+        while title in analyses:  # a run may be called so, too
+            title += " with all"
+        found[title] = Section({"All runs": figures}, both)
     for name, analysis in analyses.items():
         data, left_out = run_data(analysis, limits)
         said = [
@@ -124,7 +136,10 @@ def _sections(
             said.append(
                 f"So that the page stays small it holds {', '.join(left_out)}; all are in analysis.nc."
             )
-        cut = cuts.get(name, cut_of(summaries[name]))
+        if "pruned" in summaries[name]:
+            gone = ", ".join(map(str, summaries[name]["pruned"].get("removed", ())))
+            said.append(f"The figures are of the network after the cut, without {gone}.")
+        cut = cuts.get(name, marked_cut(summaries[name]))
         found[name] = Section(run_figures(data, analysis, cut), data, said)
     return found
 
@@ -148,13 +163,12 @@ def _content(sections: Mapping[str, Section]) -> tuple[str, str]:
     return "\n".join(parts), as_script({"sections": arrays, "figures": figures})
 
 
-def _page(
-    words: Words,
-    tables: Sequence[Table],
-    sections: Mapping[str, Section],
-    content: tuple[str, str],
-) -> str:
-    body, data = content
+def _fits(page: str) -> bool:
+    return len(page.encode("utf-8", "replace")) <= LARGEST
+
+
+def _page(words: Words, tables: Sequence[Table], sections: Mapping[str, Section]) -> str:
+    body, data = _content(sections)
     headings = {name: list(section.groups) for name, section in sections.items()}
     return PAGE.format(
         title=html.escape(words.title),

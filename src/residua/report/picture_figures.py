@@ -32,10 +32,11 @@ _SHOWN = {
 def image_arrays(analysis: xr.Dataset) -> dict[str, Any]:
     """Return means of inputs, first, last and steady residuals as images (class, row, column).
 
-    Nothing where inputs are no grey images, or units no pixels.
+    Of colours the mean; nothing where inputs are no images, or units no pixels.
     """
     shape = tuple(int(n) for n in np.atleast_1d(analysis.attrs.get("image", ())))
-    pixels = math.prod(shape)
+    channels = int(analysis.attrs.get("channels", 1))
+    pixels = channels * math.prod(shape)
     known = {"state_mean", "residual_mean"} <= set(analysis.data_vars)
     if len(shape) != 2 or not analysis.attrs.get("pixels_are_units") or not known:
         return {}
@@ -47,7 +48,10 @@ def image_arrays(analysis: xr.Dataset) -> dict[str, Any]:
     if "steady_residual" in analysis:
         parts["steady_image"] = analysis["steady_residual"]
     return {
-        name: (("class", "row", "column"), v.values[:, :pixels].reshape(-1, *shape))
+        name: (
+            ("class", "row", "column"),
+            v.values[:, :pixels].reshape(-1, channels, *shape).mean(1),
+        )
         for name, v in parts.items()
     }
 
@@ -57,7 +61,7 @@ def image_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
     title = "Residuals as images"
     shown = {name: words for name, words in _SHOWN.items() if name in data}
     if not shown:
-        why = "units are not pixels" if "image" in data.attrs else "the inputs are no grey images"
+        why = "units are not pixels" if "image" in data.attrs else "the inputs are no images"
         return [Missing(title, why)]
     names = [str(v) for v in data["class"].values.tolist()]
     shape = (data.sizes["row"], data.sizes["column"])
@@ -67,8 +71,8 @@ def image_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
             title,
             _caption(whole.assign(image_arrays(whole)), next(iter(shown))),
             "Mean over the samples of a class of the residuals of those units that are input "
-            "dimensions, in their place in the image. Steady: the network of one map run on for "
-            "1,000 layers. All pictures shown together have one scale.",
+            "dimensions, in their place in the image, of colours the mean. Steady: the network of one "
+            "map run on for 1,000 layers. All pictures shown together have one scale.",
             shown,
             names,
             shape,

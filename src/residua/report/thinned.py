@@ -8,6 +8,8 @@ import xarray as xr
 
 from residua.report.palette import plotted
 
+_FEWEST = 4
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -21,9 +23,11 @@ class Limits:
     pixels: int = 196
 
     def halved(self) -> "Limits":
-        """Return limits that take about half the room; layers and classes stay."""
-        names = ("units", "samples", "members", "pixels")
-        return replace(self, **{n: max(4, getattr(self, n) // 2) for n in names})
+        """Return limits that take about half the room; layers and classes go last."""
+        names: tuple[str, ...] = ("units", "samples", "members", "pixels")
+        if max(getattr(self, n) for n in names) == _FEWEST:
+            names = ("steps", "classes")
+        return replace(self, **{n: max(_FEWEST, getattr(self, n) // 2) for n in names})
 
 
 def thinned(analysis: xr.Dataset, limits: Limits) -> tuple[xr.Dataset, list[str]]:
