@@ -1,4 +1,4 @@
-"""Analyses and pages that the tests of the report look at."""
+"""Networks, analyses and pages that the tests of the report look at."""
 
 import base64
 import json
@@ -13,7 +13,12 @@ import xarray as xr
 
 import residua as rs
 from residua.analysis import analyse, perturb
+from residua.data import DataSplits
 from residua.report.page import write_page
+from residua.report.run_figures import run_data, run_figures
+from residua.report.shown import Shown
+from residua.report.thinned import Limits
+from residua.sources import Split
 
 SUMMARY = {
     "data": "digits", "adaptive": "none", "depth_initial": 5, "depth_final": 3, "test_error": 4.2,
@@ -66,3 +71,49 @@ def held(page: str) -> dict:
 def array(stored: dict) -> np.ndarray:
     values = np.frombuffer(base64.b64decode(stored["data"]), TYPES[stored["type"]])
     return values.reshape(stored["shape"])
+
+
+def drawn(page: str, figure: str, trace: str, key: str, **chosen: int) -> np.ndarray:
+    """Return what a page draws for a property of a trace, found by its name, with these choices."""
+    whole = held(page)
+    of = whole["figures"][f"r0-{figure}"]
+    where = [t["name"] for t in of["data"]].index(trace)
+    source = next(s for s in of["sources"] if (s["trace"], s["property"]) == (where, key))
+    name = source["names"][chosen[source["by"]]] if "by" in source else source["array"]
+    stored = whole["sections"][of["section"]]["arrays"][name]
+
+    def index(dim: str) -> int | slice:
+        place = source["at"].get(dim, slice(None))
+        if isinstance(place, list):  # a choice, and what each of its options means
+            return place[1][chosen[place[0]]]
+        return chosen[place[1:]] if isinstance(place, str) else place
+
+    return array(stored)[tuple(index(dim) for dim in stored["dims"])]
+
+
+def captions(found: xr.Dataset, limits: Limits | None = None) -> dict[str, str]:
+    """Return what the figures of a run say, by name."""
+    data, _ = run_data(found, limits or Limits())
+    groups = run_figures(data, found).values()
+    return {f.name: f.caption for group in groups for f in group if isinstance(f, Shown)}
+
+
+def small():
+    """Return a network of five units, its four pixels, and four classes, one absent in the test split.
+
+    Most labels are the network's own decisions, so that the depth curve falls.
+    """
+    torch.manual_seed(0)
+    net = rs.ResNet(4, 5, 4, depth=3).double().eval()
+    with torch.no_grad():
+        net.blocks[0].linear.weight.copy_(1.5 * torch.randn(5, 5))
+        net.head.weight.copy_(2 * torch.randn(4, 5))
+        net.head.bias.zero_()
+
+    def split(samples: int, absent: int = -1) -> Split:
+        x = torch.randn(samples, 2, 2)
+        y = net(x.double()).argmax(1)
+        y[::7] = (y[::7] + 1) % 4
+        return Split(x[y != absent], y[y != absent])
+
+    return net, DataSplits("small", split(400), split(100), split(90, 1), tuple("abcd"))

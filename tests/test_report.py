@@ -167,13 +167,14 @@ def test_images_of_any_shape_are_seen(shape):
     split = Split(x, y)
     data = DataSplits("images", split, split, split, ("a", "b", "c"))
     net = rs.ResNet(data.inputs, data.inputs + 1, 3, depth=2).eval()
-    run = run_data(analyse(net, data, "val"), Limits())[0]
+    whole = analyse(net, data, "val")
+    run = run_data(whole, Limits())[0]
     y_T = rs.trace(net, x.flatten(1)).residuals[-1, :, : data.inputs].reshape(90, *shape)
     colours = y_T.mean(1) if len(shape) == 3 else y_T
     means = torch.stack([colours[y == c].mean(0) for c in range(3)]).detach()
     np.testing.assert_allclose(run.last_image, means.reshape(run.last_image.shape), atol=1e-5)
     assert ("helper" in run) == (shape[0] != 3)
-    assert isinstance(image_figures(run)[0], Shown)
+    assert isinstance(image_figures(run, whole)[0], Shown)
 
 
 def test_a_page_stays_small_whatever_it_is_of(found, tmp_path):

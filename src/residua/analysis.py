@@ -182,6 +182,7 @@ def perturb(
         },
         coords={"noise": list(NOISES)},
         attrs={
+            "clean_accuracy": levels[0].clean_accuracy,  # of all kinds the same
             "perturbed_samples": len(some),
             "jacobian_samples": min(FEW, len(some)),
         },

@@ -63,7 +63,10 @@ def _no_rest(net: nn.Module) -> str:
 
 
 def by_unit_and_pair(found: xr.Dataset) -> xr.Dataset:
-    """Return means over units, units by how much classes differ in them, distances of pairs."""
+    """Return means over units, units by how much classes differ in them, distances of pairs.
+
+    Of a class without samples all is NaN.
+    """
     means = {
         f"{name}_over_units": found[name].mean("unit")
         for name in ("state_mean", "state_std", "residual_mean", "residual_std")
@@ -75,7 +78,7 @@ def by_unit_and_pair(found: xr.Dataset) -> xr.Dataset:
     pairs = found.class_distance.values[:, upper[0], upper[1]]
     known = pairs[:, ~np.isnan(pairs).all(0)]
     gaps = np.stack([known.min(1), known.mean(1), known.max(1)], 1) if known.size else None
-    decided = found.decided.cumsum("state") / found.decided.sum("state").clip(min=1)
+    decided = found.decided.cumsum("state") / found.samples.where(found.samples > 0)
     new = found.assign(
         means
         | {

@@ -41,8 +41,13 @@ class Moments:
 
     @property
     def std(self) -> Float[np.ndarray, "t classes unit"]:
-        """Standard deviation within each class (population form); 0 for an absent class."""
-        return np.asarray(np.sqrt(self.m2 / np.maximum(self.count, 1)[:, None]))
+        """Standard deviation within each class (population form); NaN for an absent class."""
+        return np.asarray(np.sqrt(self.m2 / np.where(self.count > 0, self.count, np.nan)[:, None]))
+
+    @property
+    def known(self) -> Float[np.ndarray, "t classes unit"]:
+        """The means; NaN for an absent class, whose `mean` is 0 so that it merges."""
+        return np.where(self.count[:, None] > 0, self.mean, np.nan)
 
     def pooled(self) -> "Moments":
         """Return the moments over all samples as one class."""
@@ -113,31 +118,26 @@ class Statistics:
         return np.asarray(self.spread / self.states.pooled().std.mean((1, 2))[:-1])
 
     def to_dataset(self, classes: Sequence[str] | None = None) -> xr.Dataset:
-        """Return labelled arrays with the dimensions state 0…T, layer 1…T, class and unit."""
+        """Return arrays by state 0…T, layer 1…T, class and unit; NaN for a class without samples."""
         by_class = ("class", "unit")
-        pad = np.full(1, np.nan)  # no settle distance at layer 1
         values: dict[str, Any] = {
-            "state_mean": (("state", *by_class), self.states.mean),
+            "state_mean": (("state", *by_class), self.states.known),
             "state_std": (("state", *by_class), self.states.std),
-            "residual_mean": (("layer", *by_class), self.residuals.mean),
+            "residual_mean": (("layer", *by_class), self.residuals.known),
             "residual_std": (("layer", *by_class), self.residuals.std),
             "magnitude": ("layer", self.magnitude_sum / self.samples),
-            "settle_distance": ("layer", np.concatenate([pad, self.settle_distance])),
-            "relative_settle_distance": (
-                "layer",
-                np.concatenate([pad, self.relative_settle_distance]),
-            ),
+            "settle_distance": ("layer", np.r_[np.nan, self.settle_distance]),
+            "relative_settle_distance": ("layer", np.r_[np.nan, self.relative_settle_distance]),
             "spread": ("layer", self.spread),
             "relative_spread": ("layer", self.relative_spread),
             "samples": ("class", self.states.count),
         }
-        names = list(classes or map(str, range(len(self.states.count))))
         return xr.Dataset(
             values,
             coords={
                 "state": range(self.depth + 1),
                 "layer": range(1, self.depth + 1),
-                "class": names,
+                "class": list(classes or map(str, range(len(self.states.count)))),
                 "block": ("layer", list(self.names)),
             },
         )

@@ -92,7 +92,8 @@ def see_rest(net: nn.Module, data: DataSplits, split: Split) -> xr.Dataset:
         split: where the samples are from.
 
     Returns:
-        `steady_residual` (class, unit), the mean of y at layer 1,000; of :func:`phase_planes` all;
+        `steady_residual` (class, unit), the mean of y at layer 1,000, NaN for a class without samples;
+        of :func:`phase_planes` all;
         `fixed_point` (point, shown), with `verdict` and `ode_verdict`.
     """
     weight = next(net.parameters())
@@ -110,7 +111,7 @@ def see_rest(net: nn.Module, data: DataSplits, split: Split) -> xr.Dataset:
         [z[some.y == c].mean(0) for c in range(classes)]
     )  # NaN for an absent class
     units = _units_that_differ(exact, starts[present], ends[present])
-    found = xr.Dataset({"steady_residual": (("class", "unit"), long.moments.mean[-1])})
+    found = xr.Dataset({"steady_residual": (("class", "unit"), long.moments.known[-1])})
     settled = long.settled()
     found.attrs["settled_from"] = 0 if settled is None else settled
     if len(units) > 1:

@@ -90,9 +90,12 @@ def judged(fixed: FixedPoints, units: Sequence[int], most: int = 300) -> xr.Data
     """Return fixed points seen in some units, with their verdicts in the map and in eq. 3.
 
     Returns:
-        `fixed_point` (point, shown), the first 300; `verdict` and `ode_verdict` (point).
+        `fixed_point` (point, shown), the first `most`; `verdict` and `ode_verdict` (point). Attributes
+        count all: `fixed_points` by verdict, `fixed_points_count`, and `fixed_points_apart`, how many
+        have another verdict in eq. 3.
     """
     kept = slice(most)
+    pairs = zip(fixed.verdicts, fixed.ode_verdicts, strict=True)
     return xr.Dataset(
         {
             "fixed_point": (("point", "shown"), fixed.points[kept][:, units].numpy(force=True)),
@@ -100,7 +103,11 @@ def judged(fixed: FixedPoints, units: Sequence[int], most: int = 300) -> xr.Data
             "ode_verdict": ("point", np.array(fixed.ode_verdicts[kept], dtype="U8")),
         },
         coords={"shown": list(units)},
-        attrs={"fixed_points": ", ".join(f"{n} {v}" for v, n in Counter(fixed.verdicts).items())},
+        attrs={
+            "fixed_points": ", ".join(f"{n} {v}" for v, n in Counter(fixed.verdicts).items()),
+            "fixed_points_count": len(fixed.verdicts),
+            "fixed_points_apart": sum(a != b for a, b in pairs),
+        },
     )
 
 

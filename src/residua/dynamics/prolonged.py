@@ -90,6 +90,7 @@ class Prolonged:
         """Return labelled arrays with the dimensions layer (those measured), class and unit.
 
         `moved_share` is `moved` over `magnitude`; NaN for the first layer, and where no residual is.
+        Means and spreads of a class without samples are NaN.
         """
         measures = ("settle_distance", "moved", "magnitude", "at_zero", "at_one")
         by_class = ("layer", "class", "unit")
@@ -100,7 +101,7 @@ class Prolonged:
             | {"moved_share": (by_class[:2], share)}
             | {name: ("layer", getattr(self, name)) for name in ("spread", "spread_within")}
             | {
-                "residual_mean": (by_class, self.moments.mean),
+                "residual_mean": (by_class, self.moments.known),
                 "residual_std": (by_class, self.moments.std),
             },
             coords={

@@ -29,7 +29,7 @@ _HOW = {
 }
 
 
-def attribution_figures(data: xr.Dataset) -> Group:
+def attribution_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
     """Return what layers add on average and in single samples, and when decisions are final."""
     return [
         either(
@@ -37,9 +37,14 @@ def attribution_figures(data: xr.Dataset) -> Group:
             data,
             ("own_contribution", "input_contribution"),
             _own,
+            whole,
         ),
         either(
-            "Which layer pushes which class, on average", data, ("mean_contribution",), _average
+            "Which layer pushes which class, on average",
+            data,
+            ("mean_contribution",),
+            _average,
+            whole,
         ),
         either(
             "One sample, layer by layer",
@@ -47,7 +52,7 @@ def attribution_figures(data: xr.Dataset) -> Group:
             ("sample_contribution", "sample_logit", "sample_label", "sample_decision"),
             _sample,
         ),
-        either("When decisions are made", data, ("decided_share",), _decided),
+        either("When decisions are made", data, ("decided_share",), _decided, whole),
         either("What some layers decide alone", data, ("window_accuracy",), _windows),
     ]
 
@@ -56,20 +61,19 @@ def _how(data: xr.Dataset) -> str:
     return _HOW.get(str(data.attrs.get("attribution")), "K y_t of each layer")
 
 
-def _own(data: xr.Dataset) -> Shown:
+def _own(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     plot = Plot()
     for i, name in enumerate(names_of(data)):
         style = styled(i) | {"mode": "lines+markers", "meta": {"class": i}}
         plot.add("scatter", name, style, x=Take("layer"), y=Take("own_contribution", {"class": i}))
-    mean = data.own_contribution.mean("class")
-    most = int(data["layer"][largest(mean)])
-    given = float(data.input_contribution.mean())
+    mean = whole.own_contribution.mean("class")
+    most = int(whole["layer"][largest(mean)])
+    given = float(whole.input_contribution.mean())
     return Shown(
         "own-contribution",
         "What every layer adds for the true class",
         f"On average over classes layer {most} adds most, {number(float(mean.max()))}; the input itself "
-        f"gives {number(given)}, all {data.sizes['layer']} layers shown together "
-        f"{number(float(mean.sum()))}.",
+        f"gives {number(given)}, all {len(mean)} layers together {number(float(mean.sum()))}.",
         "What a layer adds to the logit of the true class less its mean for the other classes, "
         f"mean over the samples of each class: {_how(data)}.",
         plot,
@@ -78,7 +82,7 @@ def _own(data: xr.Dataset) -> Shown:
     )
 
 
-def _average(data: xr.Dataset) -> Shown:
+def _average(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     plot = Plot()
     style = {
         "meta": {"scale": "diverging"},
@@ -91,19 +95,19 @@ def _average(data: xr.Dataset) -> Shown:
     layout = laid_out("logit of class", "", height=max(420, 20 * data.sizes["part"] + 110))
     layout["xaxis"] |= {"type": "category"}
     layout["yaxis"] |= {"type": "category", "autorange": "reversed"}
-    layers = data.mean_contribution.isel(part=slice(1, -1)).values
+    layers = whole.mean_contribution.isel(part=slice(1, -1)).values
     where = np.unravel_index(int(np.nan_to_num(np.abs(layers)).argmax()), layers.shape)
     part, true, logit = (int(k) for k in where)
-    raw = names_raw(data)
+    raw = names_raw(whole)
     return Shown(
         "mean-contribution",
         "Which layer pushes which class, on average",
-        f"The strongest push: {data['part'].values[part + 1]} changes the logit of class "
+        f"The strongest push: {whole['part'].values[part + 1]} changes the logit of class "
         f"{raw[logit]} by {layers[part, true, logit]:+.3g} in samples of class {raw[true]}.",
         f"Mean contribution to every logit over the samples of the chosen true class: {_how(data)}.",
         plot,
         layout,
-        (Choice("true", "True class", raw),),
+        (Choice("true", "True class", names_raw(data)),),
     )
 
 
@@ -188,34 +192,35 @@ def _sample_caption(data: xr.Dataset) -> str:
     return f"{words}. The first samples of each class are shown, not chosen ones."
 
 
-def _decided(data: xr.Dataset) -> Shown:
+def _decided(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     plot = Plot()
     for i, name in enumerate(names_of(data)):
         style = styled(i) | {"mode": "lines+markers", "meta": {"class": i}}
         plot.add("scatter", name, style, x=Take("state"), y=Take("decided_share", {"class": i}))
     layout = laid_out("state t", "share of samples decided")
     layout["yaxis"] |= {"range": [-0.02, 1.02], "tickformat": ".0%"}
-    half = data.decided_share.mean("class")
-    first = int(data["state"][largest(half >= 0.5)])
-    text = f"Half of all decisions, mean over classes, are final from state {first} on"
-    if "head_accuracy" in data:
-        accuracy = data.head_accuracy
-        text += (
-            f"; the network's own head is right in {percent(float(accuracy[first]))} there"
-            if first < len(accuracy)
-            else ""
-        )
-        text += f" and in {percent(float(accuracy[-1]))} at the end"
     return Shown(
         "decided",
         "When decisions are made",
-        text + ".",
+        _decided_caption(whole),
         "Share of the samples of each class whose decision by the network's own head does not "
         "change any more after x_t; state 0 is the input.",
         plot,
         layout,
         by_class=True,
     )
+
+
+def _decided_caption(whole: xr.Dataset) -> str:
+    half = np.flatnonzero(whole.decided_share.mean("class") >= 0.5)
+    accuracy = whole.get("head_accuracy")
+    words = f"final from state {half[0]} on" if len(half) else "never final"
+    words = f"Half of all decisions, mean over classes, are {words}"
+    if accuracy is not None:
+        there = f"{percent(float(accuracy[half[0]]))} there and in " if len(half) else ""
+        end = percent(float(accuracy[-1]))
+        words += f"; the network's own head is right in {there}{end} at the end"
+    return f"{words}."
 
 
 def _windows(data: xr.Dataset) -> Shown:
@@ -253,13 +258,13 @@ def _windows(data: xr.Dataset) -> Shown:
     )
 
 
-def sensitive_figures(data: xr.Dataset) -> Group:
+def sensitive_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
     """Return the most sensitive unit of every class over depth."""
     needs = ("sensitive_unit", "sensitive_residual", "sensitive_state")
-    return [either("The most sensitive unit of each class", data, needs, _sensitive)]
+    return [either("The most sensitive unit of each class", data, needs, _sensitive, whole)]
 
 
-def _sensitive(data: xr.Dataset) -> Shown:
+def _sensitive(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     plot = Plot()
     own = data["class"].values.tolist()
     for i, name in enumerate(names_of(data)):
@@ -268,15 +273,14 @@ def _sensitive(data: xr.Dataset) -> Shown:
         arrays = ("sensitive_residual", "sensitive_state")
         x = Take(("layer", "state"), by="what")
         plot.add("scatter", name, style, x=x, y=Take(arrays, at, by="what"))
-    last = data.sensitive_state.isel(state=-1).values
-    largest = int(
-        sum(int(np.nan_to_num(last[c], nan=-np.inf).argmax()) == c for c in range(len(own)))
-    )
+    last = whole.sensitive_state.isel(state=-1).values
+    known = np.flatnonzero(np.isfinite(np.diag(last)))  # a class without samples has no mean
+    most = sum(int(np.nanargmax(last[c])) == c for c in known)
     units = data.sensitive_unit.values.astype(int).tolist()
     return Shown(
         "sensitive-unit",
         "The most sensitive unit of each class",
-        f"In {largest} of {len(own)} classes the unit with the largest weight to the class has its "
+        f"In {most} of {len(known)} classes the unit with the largest weight to the class has its "
         "largest mean x_T in that class.",
         "The unit of a class is argmax_i K_ci; its mean residual or state over the samples of each "
         "class, its own class and the others.",

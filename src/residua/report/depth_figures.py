@@ -7,20 +7,30 @@ import numpy as np
 import xarray as xr
 
 from residua.report.palette import colour
-from residua.report.shown import Group, Missing, Plot, Shown, Take, laid_out, largest, number
+from residua.report.shown import (
+    Group,
+    Missing,
+    Plot,
+    Shown,
+    Take,
+    laid_out,
+    largest,
+    number,
+    split_of,
+)
 
 _CURVE = ("curve_loss",)
 _SETTLE = ("settle_distance", "relative_settle_distance")
 _SPREAD = ("spread", "relative_spread")
-_PANELS = {"held-out loss (nats)": _CURVE, "settle distance": _SETTLE, "spread": _SPREAD}
+_PANELS = {"loss": _CURVE, "settle distance": _SETTLE, "spread": _SPREAD}
 _WORDS = {"curve_loss": "depth curve"}
 RULE = 0.01  # the paper's threshold
 _DEFINITION = (
-    "Depth curve: held-out cross-entropy of a head fitted in closed form on the state x_t to the "
-    "network's own logits, bars ± one standard error; state 0 is the input. Settle distance: mean over "
-    "units and samples of |y_t − y_{t−1}|, relative: over the mean of |y_t|; the paper removes the last "
-    "layer where it is below 0.01 (dotted). Spread: mean over units of the standard deviation of y_t "
-    "over samples, relative: over the same of x_{t−1}."
+    "of a head that takes the state x_t, fitted in closed form on training samples to the network's own "
+    "logits, bars ± one standard error; state 0 is the input. Settle distance: mean over units and "
+    "samples of |y_t − y_{t−1}|, relative: over the mean of |y_t|; the paper removes the last layer "
+    "where it is below 0.01 (dotted). Spread: mean over units of the standard deviation of y_t over "
+    "samples, relative: over the same of x_{t−1}."
 )
 
 
@@ -33,15 +43,17 @@ class Cut:
     removed: tuple[int, ...] = ()
 
 
-def depth_figures(data: xr.Dataset, cut: Cut | None = None) -> Group:
+def depth_figures(data: xr.Dataset, whole: xr.Dataset, cut: Cut | None = None) -> Group:
     """Return depth curve, settle distance and spread in one figure, and the history of depth."""
     panels = {
-        title: [n for n in names if n in data and _known(data[n])]
+        _loss(data) + " (nats)" if names is _CURVE else title: [
+            n for n in names if n in data and _known(data[n])
+        ]
         for title, names in _PANELS.items()
     }
     absent = [title for title, names in panels.items() if not names]
     panels = {title: names for title, names in panels.items() if names}
-    found: list[Shown | Missing] = [_depth(data, panels, absent, cut)] if panels else []
+    found: list[Shown | Missing] = [_depth(data, whole, panels, cut)] if panels else []
     if absent:
         why = (
             "the network has one layer"
@@ -60,8 +72,14 @@ def _known(values: xr.DataArray) -> bool:
     return bool(np.isfinite(values).any())
 
 
+def _loss(data: xr.Dataset) -> str:
+    """Return in words on which split the loss is; that may be the one to which heads were fitted."""
+    split = split_of(data)
+    return "loss" if split == "unknown" else f"{split} loss"
+
+
 def _depth(
-    data: xr.Dataset, panels: dict[str, list[str]], absent: list[str], cut: Cut | None
+    data: xr.Dataset, whole: xr.Dataset, panels: dict[str, list[str]], cut: Cut | None
 ) -> Shown:
     plot = Plot()
     layout: dict[str, Any] = laid_out(
@@ -100,8 +118,8 @@ def _depth(
     return Shown(
         "depth",
         "Depth: what every layer still changes",
-        _caption(data, absent, cut),
-        _DEFINITION,
+        _caption(whole, cut),
+        f"Depth curve: cross-entropy on the {split_of(data)} split {_DEFINITION}",
         plot,
         layout,
     )
@@ -137,24 +155,24 @@ def _marks(
     return shapes, [words], cut.before
 
 
-def _caption(data: xr.Dataset, absent: list[str], cut: Cut | None) -> str:
+def _caption(data: xr.Dataset, cut: Cut | None) -> str:
     said = []
     if "curve_loss" in data and _known(data.curve_loss):
         loss = data.curve_loss
         best = int(loss["state"][largest(-loss)])
         first, least = number(float(loss[0])), number(float(loss.min()))
         said.append(
-            f"The held-out loss is {first} nats on the input and lowest, {least}, on state {best}"
+            f"The {_loss(data)} is {first} nats on the input and lowest, {least}, on state {best}"
             if best
-            else f"The held-out loss is lowest, {first} nats, on the input itself"
+            else f"The {_loss(data)} is lowest, {first} nats, on the input itself"
         )
         enough = data.attrs.get("curve_enough_state")
         if enough is not None and enough < best:
-            said.append(f"within one standard error of that already from state {int(enough)} on")
+            said.append(f"within one standard error of that first on state {int(enough)}")
     words = ", ".join(said) + "." if said else ""
     settle = data.get("settle_distance")
-    if settle is not None and _known(settle):
-        last = float(settle[-1])
+    last = float("nan") if settle is None else float(settle[-1])
+    if not np.isnan(last):
         word = "below" if last < RULE else "above"
         words += (
             f" The last layer's residual differs from the one before by {number(last)} per unit, {word} "

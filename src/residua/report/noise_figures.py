@@ -27,12 +27,13 @@ _GAINS = (
 )
 
 
-def noise_figures(data: xr.Dataset) -> Group:
+def noise_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
     """Return what perturbations and noise do, or that it was not measured."""
-    if "gain" not in data:
+    noisy = ("signal_to_noise", "noise_strength"), ("noise_accuracy", "noise_accuracy_error")
+    measured = ("gain", "signal_to_noise", "noise_accuracy", "lesion_loss")
+    if not any(name in data for name in measured):
         why = "this run was not perturbed; residua inspect RUN --out FOLDER measures it"
         return [Missing("Noise and perturbation", why)]
-    noisy = ("signal_to_noise", "noise_strength"), ("noise_accuracy", "noise_accuracy_error")
     return [
         either("Gain of a small perturbation", data, [name for name, _ in _GAINS], _gain),
         either("Signal to noise over depth", data, noisy[0], _signal),
@@ -42,6 +43,7 @@ def noise_figures(data: xr.Dataset) -> Group:
             data,
             ("lesion_loss", "lesion_loss_error"),
             _lesion,
+            whole,
         ),
     ]
 
@@ -51,19 +53,30 @@ def _gain(data: xr.Dataset) -> Shown:
     for i, (array, name) in enumerate(_GAINS):
         style = styled(i) | {"mode": "lines+markers"}
         plot.add("scatter", name, style, x=Take("state"), y=Take(array))
-    first, last = float(data.gain[0]), float(data.gain[-1])
-    word = "more" if first > last else "no more"
     return Shown(
         "gain",
         "Gain of a small perturbation",
-        f"In the worst direction a perturbation of the input grows {number(first)}-fold up to the "
-        f"last state, to the logits {number(float(data.logit_gain[0]))}-fold: early perturbations "
-        f"cost {word} than late ones.",
+        _gain_caption(data),
         "What a small perturbation of x_t becomes, per unit of its length: exact products of the "
         "layers' Jacobians, worst direction by singular value decomposition, all directions by "
         f"root mean square; median over {int(data.attrs.get('jacobian_samples', 0))} samples.",
         plot,
         laid_out("state t that is perturbed", "gain", log=True),
+    )
+
+
+def _gain_caption(data: xr.Dataset) -> str:
+    first, last = float(data.gain[0]), float(data.gain[-1])
+    if np.isnan(first):
+        return "How much a perturbation of the input grows is not a number here."
+    words = (
+        f"In the worst direction a perturbation of the input grows {number(first)}-fold up to the last "
+        f"state, to the logits {number(float(data.logit_gain[0]))}-fold"
+    )
+    if np.isnan(last):
+        return f"{words}."
+    return (
+        f"{words}: early perturbations cost {'more' if first > last else 'no more'} than late ones."
     )
 
 
@@ -100,21 +113,13 @@ def _accuracy(data: xr.Dataset) -> Shown:
         error = Take("noise_accuracy_error", at)
         x, y = Take("noise_strength", at), Take("noise_accuracy", at)
         plot.add("scatter", plotted(kind), style, x=x, y=y, error_y__array=error)
-    worst = data.noise_accuracy.isel(level=-1)
-    k = int(np.nan_to_num(worst.values, nan=1.0).argmin())
     layout = laid_out("strength", "accuracy", height=420)
     layout["xaxis"] |= {"type": "log", "tickvals": [0.05, 0.1, 0.2, 0.4, 0.5, 1]}
     layout["yaxis"] |= {"tickformat": ".0%"}
-    clean = (
-        f"{percent(float(data.head_accuracy[-1]))} without noise; "
-        if "head_accuracy" in data
-        else ""
-    )
     return Shown(
         "noise-accuracy",
         "Accuracy against noise",
-        f"{clean}at the largest strengths {data['noise'].values[k]} hurts most: "
-        f"{percent(float(worst[k]))}.",
+        _accuracy_caption(data),
         "Accuracy under noise, bars ± one standard error over "
         f"{int(data.attrs.get('perturbed_samples', 0))} samples. Strength: standard deviation "
         "(gaussian, uniform; layers: after every layer), largest change (gradient-sign), or share "
@@ -124,7 +129,20 @@ def _accuracy(data: xr.Dataset) -> Shown:
     )
 
 
-def _lesion(data: xr.Dataset) -> Shown:
+def _accuracy_caption(data: xr.Dataset) -> str:
+    words = ""
+    if "clean_accuracy" in data.attrs:
+        clean = percent(float(data.attrs["clean_accuracy"]))
+        words = f"{clean} of the same samples are right without noise. "
+    worst = data.noise_accuracy.isel(level=-1)
+    if not bool(np.isfinite(worst).any()):
+        return f"{words}At the largest strengths no accuracy is a number."
+    k = largest(-worst)
+    kind = data["noise"].values[k]
+    return f"{words}At the largest strengths {kind} hurts most: {percent(float(worst[k]))}."
+
+
+def _lesion(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     plot = Plot()
     style = {"marker": {"color": colour(0)}, "error_y": {"type": "data", "thickness": 1.2}}
     style |= {"meta": {"ink": "error_y.color"}}
@@ -132,12 +150,12 @@ def _lesion(data: xr.Dataset) -> Shown:
     plot.add(
         "bar", "loss added", style, x=Take("layer"), y=Take("lesion_loss"), error_y__array=error
     )
-    worst = int(data["layer"][largest(data.lesion_loss)])
+    loss = whole.lesion_loss
+    worst = int(whole["layer"][largest(loss)])
     return Shown(
         "lesions",
         "What it costs to take one layer out",
-        f"Most with layer {worst}, {float(data.lesion_loss.max()):+.3g} nats; least "
-        f"{float(data.lesion_loss.min()):+.3g} nats.",
+        f"Most with layer {worst}, {float(loss.max()):+.3g} nats; least {float(loss.min()):+.3g} nats.",
         "Cross-entropy with the residual of one layer taken out, less that of the network as it "
         f"is; bars ± one standard error, paired over {int(data.attrs.get('perturbed_samples', 0))} "
         "samples.",

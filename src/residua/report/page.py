@@ -13,8 +13,8 @@ from residua.report.depth_figures import Cut
 from residua.report.headline import headline, marked_cut
 from residua.report.markup import PAGE, asset, bar_html, group_html, scripts, slug, table_html
 from residua.report.packed import as_script, described, packed
-from residua.report.run_figures import run_data, run_figures
-from residua.report.shown import Section, Shown
+from residua.report.run_figures import run_data, run_figures, without_samples
+from residua.report.shown import Section, Shown, split_of
 from residua.report.side_by_side import side_by_side
 from residua.report.tables import Table
 from residua.report.thinned import Limits
@@ -22,7 +22,6 @@ from residua.stored import write_text
 
 LARGEST = 8_000_000  # bytes of a page
 _HALVINGS = 9
-_SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "depth rule": lambda s: str(s["adaptive"]),
     "layers": lambda s: f"{s['depth_initial']} → {s['depth_final']}",
@@ -65,7 +64,7 @@ def write_page(
     """
     summaries = {name: summary for name, (summary, _) in runs.items()}
     analyses = {name: analysis for name, (_, analysis) in runs.items()}
-    taken = [_SPLITS.get(str(a.attrs.get("split")), "unknown") for a in analyses.values()]
+    taken = [split_of(analysis) for analysis in analyses.values()]
     sets = ", ".join(dict.fromkeys(str(s.get("data", "unknown")) for s in summaries.values()))
     words = Words(
         title,
@@ -132,6 +131,7 @@ def _sections(
             f"After epoch {d['epoch']}: {d['depth_before']} → {d['depth_after']} layers: {d['reason']}."
             for d in summaries[name].get("decisions", ())
         ]
+        said += without_samples(analysis)
         if left_out:
             said.append(
                 f"So that the page stays small it holds {', '.join(left_out)}; all are in analysis.nc."
@@ -140,7 +140,7 @@ def _sections(
             gone = ", ".join(map(str, summaries[name]["pruned"].get("removed", ())))
             said.append(f"The figures are of the network after the cut, without {gone}.")
         cut = cuts.get(name, marked_cut(summaries[name]))
-        found[name] = Section(run_figures(data, cut), data, said)
+        found[name] = Section(run_figures(data, analysis, cut), data, said)
     return found
 
 

@@ -17,29 +17,36 @@ from residua.report.shown import (
 from residua.report.thinned import names_of
 
 
-def parting_figures(data: xr.Dataset) -> Group:
+def parting_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
     """Return Fisher ratios, distances of class means, spreads within classes, and probes."""
     found = [
-        either("Between the classes and within them", data, ("fisher", "residual_fisher"), _fisher),
+        either(
+            "Between the classes and within them",
+            data,
+            ("fisher", "residual_fisher"),
+            _fisher,
+            whole,
+        ),
         either("Distance of class means", data, ("pair_distance",), _distances),
-        either("Spread within the classes", data, ("state_std_over_units",), _within),
+        either("Spread within the classes", data, ("state_std_over_units",), _within, whole),
     ]
-    return [*found, _probes(data)] if "probe_accuracy" in data else found
+    return [*found, _probes(data, whole)] if "probe_accuracy" in data else found
 
 
-def _fisher(data: xr.Dataset) -> Shown:
+def _fisher(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     plot = Plot()
     for i, (name, array, steps) in enumerate(
         (("states x_t", "fisher", "state"), ("residuals y_t", "residual_fisher", "layer"))
     ):
         style = styled(i) | {"mode": "lines+markers"}
         plot.add("scatter", name, style, x=Take(steps), y=Take(array))
-    best = int(data["state"][largest(data.fisher)])
+    fisher = whole.fisher
+    best = int(whole["state"][largest(fisher)])
     return Shown(
         "fisher",
         "Between the classes and within them",
-        f"Of the states the ratio is largest, {number(float(data.fisher.max()))}, at state {best}; "
-        f"it is {number(float(data.fisher[0]))} on the input and {number(float(data.fisher[-1]))} "
+        f"Of the states the ratio is largest, {number(float(fisher.max()))}, at state {best}; "
+        f"it is {number(float(fisher[0]))} on the input and {number(float(fisher[-1]))} "
         "at the end.",
         "Fisher ratio: trace of the covariance between classes over that within classes.",
         plot,
@@ -67,13 +74,13 @@ def _distances(data: xr.Dataset) -> Shown:
     )
 
 
-def _within(data: xr.Dataset) -> Shown:
+def _within(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     plot = Plot()
     name = "state_std_over_units"
     for i, label in enumerate(names_of(data)):
         style = styled(i) | {"mode": "lines+markers", "meta": {"class": i}}
         plot.add("scatter", label, style, x=Take("state"), y=Take(name, {"class": i}))
-    mean = data[name].mean("class")
+    mean = whole[name].mean("class")
     return Shown(
         "within-class",
         "Spread within the classes",
@@ -86,7 +93,7 @@ def _within(data: xr.Dataset) -> Shown:
     )
 
 
-def _probes(data: xr.Dataset) -> Shown:
+def _probes(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     plot = Plot()
     for i, (name, array, steps) in enumerate(
         (
@@ -100,8 +107,8 @@ def _probes(data: xr.Dataset) -> Shown:
             plot.add("scatter", name, style, x=Take(steps), y=Take(array))
     layout = laid_out("state or layer t", "accuracy")
     layout["yaxis"] |= {"tickformat": ".0%"}
-    probe = data.probe_accuracy
-    best = int(data["state"][largest(probe)])
+    probe = whole.probe_accuracy
+    best = int(whole["state"][largest(probe)])
     return Shown(
         "probes",
         "What a linear probe reads",

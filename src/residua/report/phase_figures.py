@@ -178,15 +178,10 @@ def _caption(data: xr.Dataset) -> str:
         else "Run on for 1,000 layers, the residuals still move."
     )
     if "matrix_alone" in data.attrs:
-        words = f"{data.sizes['class']} paths over {data.sizes['step']} layers."
+        paths = data.sizes["class"]
+        words = f"{paths} path{'s' * (paths != 1)} over {data.sizes['step']} layers."
     if "verdict" in data:
-        verdicts = data.verdict.values.tolist()
-        counts = ", ".join(f"{verdicts.count(v)} {v}" for v in _VERDICTS if v in verdicts)
-        apart = int((data.verdict.values != data.ode_verdict.values).sum())
-        starts = int(data.attrs.get("fixed_points_starts", 0))
-        how = f" found from {starts} starts, of perhaps more" if starts else ""
-        words += f" Fixed points{how}: {counts or 'none'}"
-        words += f"; map and eq. 3 differ in the verdict on {apart}." if apart else "."
+        words += _counted(data)
     else:
         words += (
             " The network has too many units to judge its fixed points here; residua dynamics does."
@@ -194,6 +189,18 @@ def _caption(data: xr.Dataset) -> str:
     if "ode_path" not in data:
         words += " Eq. 3 is not drawn: torchdiffeq was not installed."
     return words
+
+
+def _counted(data: xr.Dataset) -> str:
+    """Return how many fixed points there are by verdict; those stored are the first of them only."""
+    drawn = data.sizes["point"]
+    count = int(data.attrs.get("fixed_points_count", drawn))
+    starts = int(data.attrs.get("fixed_points_starts", 0))
+    apart = int(data.attrs.get("fixed_points_apart", 0))
+    words = f" found from {starts} starts, of perhaps more" if starts else ""
+    words = f" Fixed points{words}: {data.attrs.get('fixed_points', 'unknown') or 'none'}"
+    words += f"; map and eq. 3 differ in the verdict on {apart}" if apart else ""
+    return words + (f"; {drawn} of {count} are drawn." if drawn < count else ".")
 
 
 def _definition(data: xr.Dataset) -> str:

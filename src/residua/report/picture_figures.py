@@ -56,7 +56,7 @@ def image_arrays(analysis: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def image_figures(data: xr.Dataset) -> Group:
+def image_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
     """Return what the residuals of each class look like where units are pixels."""
     title = "Residuals as images"
     shown = {name: words for name, words in _SHOWN.items() if name in data}
@@ -69,7 +69,7 @@ def image_figures(data: xr.Dataset) -> Group:
         mosaic(
             "images",
             title,
-            _caption(data, next(iter(shown))),
+            _caption(whole.assign(image_arrays(whole)), next(iter(shown))),
             "Mean over the samples of a class of the residuals of those units that are input "
             "dimensions, in their place in the image, of colours the mean. Steady: the network of one "
             "map run on for 1,000 layers. All pictures shown together have one scale.",

@@ -22,23 +22,41 @@ def run_data(analysis: xr.Dataset, limits: Limits) -> tuple[xr.Dataset, list[str
     return with_pixels(with_planes(with_unit_choice(data))), left_out
 
 
-def run_figures(data: xr.Dataset, cut: Cut | None = None) -> dict[str, Group]:
+def without_samples(whole: xr.Dataset) -> list[str]:
+    """Return a sentence that names the classes without samples; nothing where all have some."""
+    if "samples" not in whole or "class" not in whole.coords:
+        return []
+    names = [str(c) for c in whole["class"].values[whole.samples.values == 0].tolist()]
+    if not names:
+        return []
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return [
+        f"There are no samples of class {', '.join(names[:10])}{more}: nothing is drawn of them, and "
+        "means over classes are over the others."
+    ]
+
+
+def run_figures(data: xr.Dataset, whole: xr.Dataset, cut: Cut | None = None) -> dict[str, Group]:
     """Return the figures of a run by heading; what cannot be drawn says why.
 
     Args:
         data: what :func:`run_data` gives.
+        whole: all arrays of the run, of which captions speak.
         cut: what was cut, to be marked.
     """
-    groups: dict[str, Group] = {"Depth": depth_figures(data, cut)}
+    groups: dict[str, Group] = {"Depth": depth_figures(data, whole, cut)}
     if "missing_most" in data.attrs:
         why = f"{data.attrs['missing_most']}, so there are figures by layer alone"
         rest = Missing("Trajectories, portrait, attribution, noise", why)
         return groups | {"What is missing": [rest]}
     return groups | {
-        "Trajectories": [*trajectory_figures(data), *parting_figures(data)],
+        "Trajectories": [*trajectory_figures(data, whole), *parting_figures(data, whole)],
         "Phase portrait": phase_figures(data),
         "Cooperation and competition": cooperation_figures(data),
-        "Attribution": [*attribution_figures(data), *sensitive_figures(data)],
-        "Steady states as images": image_figures(data),
-        "Noise and perturbation": noise_figures(data),
+        "Attribution": [
+            *attribution_figures(data, whole),
+            *sensitive_figures(data, whole),
+        ],
+        "Steady states as images": image_figures(data, whole),
+        "Noise and perturbation": noise_figures(data, whole),
     }

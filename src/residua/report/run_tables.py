@@ -86,10 +86,11 @@ def _by_layer(
 
 
 def _transients(found: xr.Dataset) -> tuple[list[str], list[list[str]]]:
-    adds = np.concatenate([[found.input_contribution], found.own_contribution]).mean(1)
+    adds = np.concatenate([[found.input_contribution], found.own_contribution])
     total = found.decided.sum(("state", "class"))
     whole = found.assign(
-        adds=("state", adds), share_decided=found.decided.sum("class").cumsum("state") / total
+        adds=("state", np.nanmean(adds, 1)),  # of a class without samples nothing is known
+        share_decided=found.decided.sum("class").cumsum("state") / total,
     )
     columns = {
         "Fisher": ("fisher", "{:.3g}"),

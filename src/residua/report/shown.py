@@ -143,16 +143,28 @@ class Section:
 
 
 def either(
-    title: str, data: xr.Dataset, needs: Sequence[str], make: Callable[[xr.Dataset], Shown]
+    title: str,
+    data: xr.Dataset,
+    needs: Sequence[str],
+    make: Callable[..., Shown],
+    *whole: xr.Dataset,
 ) -> Shown | Missing:
-    """Return a figure, or which array it needs and the data lack or hold no number of."""
+    """Return a figure, or which array it needs and the data lack or hold no number of.
+
+    Args:
+        title: heading.
+        data: what a page holds.
+        needs: names of arrays.
+        make: takes the data and, where its caption states facts of all of them, the `whole` run.
+        whole: all arrays of the run, of which a page may hold some.
+    """
     absent = [name for name in needs if name not in data]
     if absent:
         return Missing(title, f"the arrays hold no {', no '.join(absent)}")
     empty = [n for n in needs if data[n].dtype.kind == "f" and not np.isfinite(data[n]).any()]
     if empty:
         return Missing(title, f"no value of {', of '.join(empty)} is a number")
-    return make(data)
+    return make(data, *whole)
 
 
 def laid_out(
@@ -176,6 +188,12 @@ def laid_out(
 def largest(values: xr.DataArray) -> int:
     """Return where along its one dimension an array is largest, values that are no number apart."""
     return int(np.nan_to_num(values.values.astype(float), nan=-np.inf).argmax())
+
+
+def split_of(data: xr.Dataset) -> str:
+    """Return in a word on which split all was measured, or "unknown"."""
+    words = {"train": "training", "val": "validation", "test": "test"}
+    return words.get(str(data.attrs.get("split")), "unknown")
 
 
 def number(value: float) -> str:

@@ -15,6 +15,7 @@ from residua.report.shown import (
     Take,
     either,
     laid_out,
+    largest,
     number,
     percent,
 )
@@ -41,14 +42,19 @@ def with_unit_choice(data: xr.Dataset) -> xr.Dataset:
     return data.assign(new).assign_coords(seen=seen)
 
 
-def trajectory_figures(data: xr.Dataset) -> Group:
-    """Return the trajectories of the classes and their projection."""
+def trajectory_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
+    """Return the trajectories of the classes and their projection.
+
+    Here and in all groups of a run's figures `data` are what a page holds, thinned where the run is
+    large, and `whole` all arrays of the run, of which captions speak.
+    """
     return [
         either(
             "Trajectories: what every layer adds for each class",
             data,
             ("residual_mean_seen", "residual_mean_over_units"),
             _by_class,
+            whole,
         ),
         either(
             "The classes come apart: states in projection",
@@ -59,7 +65,7 @@ def trajectory_figures(data: xr.Dataset) -> Group:
     ]
 
 
-def _by_class(data: xr.Dataset) -> Shown:
+def _by_class(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     plot = Plot()
     names = names_of(data)
     share = 0.16 if len(names) <= 4 else 0.07
@@ -89,17 +95,12 @@ def _by_class(data: xr.Dataset) -> Shown:
         at = {"class": i, "seen": "@unit"}
         plot.add("scatter", name, style, x=Take(steps, by="what"), y=Take(several, at, by="what"))
     units = data["seen"].values.tolist()
-    last = data.residual_mean_over_units.isel(layer=-1)
-    known = last.values
-    high, low = int(np.nan_to_num(known).argmax()), int(np.nan_to_num(known).argmin())
     layout = laid_out("layer t", _TITLES[0], height=420)
     return Shown(
         "trajectories",
         "Trajectories: what every layer adds for each class",
-        f"At the last layer the mean residual over units is largest for class {names_raw(data)[high]}, "
-        f"{number(float(last[high]))}, and smallest for class {names_raw(data)[low]}, "
-        f"{number(float(last[low]))}. {len(units) - 1} units can be chosen, first those in which the "
-        "classes differ most.",
+        f"{_largest_and_smallest(whole)} {len(units) - 1} units can be chosen, first those in which "
+        "the classes differ most.",
         "Residual y_t or state x_t of one unit, or its mean over all units: mean over the samples "
         "of each class, and one standard deviation over them to either side (of the mean over "
         "units: the mean of the units' standard deviations).",
@@ -116,6 +117,17 @@ def _by_class(data: xr.Dataset) -> Shown:
             Setting("layout.xaxis.title.text", "what", ("layer t", "state t")),
         ),
         by_class=True,
+    )
+
+
+def _largest_and_smallest(whole: xr.Dataset) -> str:
+    last, names = whole.residual_mean_over_units.isel(layer=-1), names_raw(whole)
+    if not bool(np.isfinite(last).any()):
+        return "At the last layer no mean residual is a number."
+    high, low = largest(last), largest(-last)
+    return (
+        f"At the last layer the mean residual over units is largest for class {names[high]}, "
+        f"{number(float(last[high]))}, and smallest for class {names[low]}, {number(float(last[low]))}."
     )
 
 

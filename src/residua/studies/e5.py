@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from residua import runs
 from residua.analysis import Advance, one_pass, settles
 from residua.data import DataSplits, load_data
@@ -78,7 +80,7 @@ def measured(
         "windows": c7.windows(decided),
         "parts": c7.parts(net, data) if rests and isinstance(net, ResNet) else None,
         "median_layer": decided.median_layer,
-        "own_contribution": own.mean(1).round(6).tolist(),
+        "own_contribution": np.nanmean(own, 1).round(6).tolist(),
         "versions": versions(),
         "machine": machine(),
     }

@@ -41,6 +41,7 @@ def reproduce(
     advance(0.4)
     upper = np.triu_indices(len(data.classes), 1)
     pairs = found.states.distance[:, *upper]
+    pairs = pairs[:, ~np.isnan(pairs).all(0)]  # of classes that have samples
     summary = e5.named(run) | {
         "seed": run.config.train.seed,
         "test_error": 100 * (1 - evaluate(net, data.test)),
@@ -49,8 +50,8 @@ def reproduce(
         "settles_can_be_told": one_map(net),
         "distance": pairs.mean(1).tolist(),
         "pairs_closer": int((pairs[-1] < pairs[1]).sum()),
-        "pairs": len(upper[0]),
-        "spread": found.statistics.states.std.mean((1, 2)).tolist(),
+        "pairs": pairs.shape[1],
+        "spread": np.nanmean(found.statistics.states.std, (1, 2)).tolist(),
         "fisher": found.states.fisher.tolist(),
         "residual_fisher": found.residuals.fisher.tolist(),
         "head_accuracy": (100 * found.decisions.accuracy).tolist(),

@@ -75,8 +75,7 @@ def separability(moments: Moments) -> Separability:
     apart = moments.mean - mean[:, None]
     unit_between = np.einsum("c,tcu->tu", p, apart**2)
     unit_within = moments.m2.sum(1) / count.sum()
-    known = np.where((count > 0)[:, None], moments.mean, np.nan)
-    gaps = known[:, :, None] - known[:, None]
+    gaps = moments.known[:, :, None] - moments.known[:, None]
     return Separability(
         unit_between.sum(1),
         unit_within.sum(1),
