@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from residua.report.palette import colour, plotted, styled
+from residua.report.palette import BLUE, colour, plotted, styled
 from residua.report.shown import (
     Choice,
     Group,
     Missing,
     Plot,
+    Setting,
     Shown,
     Take,
     either,
@@ -18,12 +19,21 @@ from residua.report.shown import (
     largest,
     number,
     percent,
+    signed,
 )
 
 _GAINS = (
     ("gain", "to x_T, worst direction"),
     ("gain_rms", "to x_T, all directions"),
     ("logit_gain", "to the logits, worst"),
+)
+_STRENGTHS = {"gradient-sign": "ε", "salt-and-pepper": "share", "occlusion": "share"}
+
+
+_SAME = 1e-6  # nats; what is left of rounding in a loss
+MEASURES = (
+    "Strength: σ, the standard deviation (gaussian, uniform; layers: after every layer); ε, the largest "
+    "change (gradient-sign); share, of the input (salt-and-pepper, occlusion)."
 )
 
 
@@ -44,6 +54,11 @@ def noise_figures(data: xr.Dataset) -> Group:
             _lesion,
         ),
     ]
+
+
+def strength_words(kind: str, value: float) -> str:
+    """Return the strength of a kind of noise, with what it measures."""
+    return f"{_STRENGTHS.get(kind, 'σ')} = {value:g}"
 
 
 def _gain(data: xr.Dataset) -> Shown:
@@ -70,24 +85,27 @@ def _gain(data: xr.Dataset) -> Shown:
 def _signal(data: xr.Dataset) -> Shown:
     plot = Plot()
     levels = data.sizes["level"]
+    kinds = [str(k) for k in data["noise"].values.tolist()]
+    names = [
+        [strength_words(kind, float(s)) for s in strengths]
+        for kind, strengths in zip(kinds, data.noise_strength.values, strict=True)
+    ]
     for i in range(levels):
         style = styled(i) | {"mode": "lines+markers"}
         y = Take("signal_to_noise", {"noise": "@noise", "level": i})
-        plot.add("scatter", f"strength {i + 1}", style, x=Take("state"), y=y)
-    gaussian = data.signal_to_noise.isel(noise=0, level=-1)
-    strengths = ", ".join(f"{s:g}" for s in data.noise_strength.values[0])
-    kind = data["noise"].values[0]
+        plot.add("scatter", names[0][i], style, x=Take("state"), y=y)
+    first = data.signal_to_noise.isel(noise=0, level=-1)
     return Shown(
         "signal-to-noise",
         "Signal to noise over depth",
-        f"Under {kind} noise of strength {float(data.noise_strength[0, -1]):g} it goes from "
-        f"{number(float(gaussian[0]))} on the input to {number(float(gaussian[-1]))} at the last state. "
-        f"Strengths 1 to {levels} of {kind} noise: {strengths}.",
+        f"Under {kinds[0]} noise of {names[0][-1]} it goes from {number(float(first[0]))} on the input "
+        f"to {number(float(first[-1]))} at the last state.",
         "Trace of the covariance between classes over that of the noise, the difference that the noise "
-        "makes to the states.",
+        f"makes to the states. {MEASURES}",
         plot,
         laid_out("state t", "signal to noise", log=True),
-        (Choice("noise", "Kind of noise", [str(k) for k in data["noise"].values.tolist()]),),
+        (Choice("noise", "Kind of noise", kinds),),
+        [Setting(f"{i}.name", "noise", [of_kind[i] for of_kind in names]) for i in range(levels)],
     )
 
 
@@ -100,8 +118,10 @@ def _accuracy(data: xr.Dataset) -> Shown:
         error = Take("noise_accuracy_error", at)
         x, y = Take("noise_strength", at), Take("noise_accuracy", at)
         plot.add("scatter", plotted(kind), style, x=x, y=y, error_y__array=error)
-    worst = data.noise_accuracy.isel(level=-1)
-    k = int(np.nan_to_num(worst.values, nan=1.0).argmin())
+    last = data.noise_accuracy.isel(level=-1)
+    k = int(np.nan_to_num(last.values, nan=1.0).argmin())
+    kind = str(data["noise"].values[k])
+    strength = strength_words(kind, float(data.noise_strength[k, -1]))
     layout = laid_out("strength", "accuracy", height=420)
     layout["xaxis"] |= {"type": "log", "tickvals": [0.05, 0.1, 0.2, 0.4, 0.5, 1]}
     layout["yaxis"] |= {"tickformat": ".0%"}
@@ -113,20 +133,25 @@ def _accuracy(data: xr.Dataset) -> Shown:
     return Shown(
         "noise-accuracy",
         "Accuracy against noise",
-        f"{clean}at the largest strengths {data['noise'].values[k]} hurts most: "
-        f"{percent(float(worst[k]))}.",
+        f"{clean}at the largest strengths {kind} ({strength}) hurts most: "
+        f"{percent(float(last[k]))}.",
         "Accuracy under noise, bars ± one standard error over "
-        f"{int(data.attrs.get('perturbed_samples', 0))} samples. Strength: standard deviation "
-        "(gaussian, uniform; layers: after every layer), largest change (gradient-sign), or share "
-        "of the input (salt-and-pepper, occlusion).",
+        f"{int(data.attrs.get('perturbed_samples', 0))} samples. {MEASURES}",
         plot,
         layout,
     )
 
 
-def _lesion(data: xr.Dataset) -> Shown:
+def _lesion(data: xr.Dataset) -> Shown | Missing:
+    title, costs = "What it costs to take one layer out", data.lesion_loss.values
+    if len(costs) > 1 and np.ptp(costs) <= _SAME * max(1.0, np.abs(costs).max()):
+        return Missing(
+            title,
+            f"it is the same for every layer, {signed(float(costs[0]))} nats: they are one map, so that "
+            "taking any of them out is one step less",
+        )
     plot = Plot()
-    style = {"marker": {"color": colour(0)}, "error_y": {"type": "data", "thickness": 1.2}}
+    style = {"marker": {"color": BLUE}, "error_y": {"type": "data", "thickness": 1.2}}
     style |= {"meta": {"ink": "error_y.color"}}
     error = Take("lesion_loss_error")
     plot.add(
@@ -135,9 +160,11 @@ def _lesion(data: xr.Dataset) -> Shown:
     worst = int(data["layer"][largest(data.lesion_loss)])
     return Shown(
         "lesions",
-        "What it costs to take one layer out",
-        f"Most with layer {worst}, {float(data.lesion_loss.max()):+.3g} nats; least "
-        f"{float(data.lesion_loss.min()):+.3g} nats.",
+        title,
+        f"Most with layer {worst}, {signed(float(costs.max()))} nats; least "
+        f"{signed(float(costs.min()))} nats."
+        if len(costs) > 1
+        else f"Without its one layer the loss is {signed(float(costs[0]))} nats.",
         "Cross-entropy with the residual of one layer taken out, less that of the network as it "
         f"is; bars ± one standard error, paired over {int(data.attrs.get('perturbed_samples', 0))} "
         "samples.",

@@ -56,7 +56,8 @@ def described(figure: Shown, section: int, file: str) -> dict[str, Any]:
         "click": figure.click,
         "sources": [_source(*source) for source in figure.plot.sources],
         "choices": [
-            {"name": c.name, "start": c.start, "options": list(c.options)} for c in figure.choices
+            {"name": c.name, "label": c.label, "start": c.start, "options": list(c.options)}
+            for c in figure.choices
         ],
         "settings": [
             {"path": s.path, "by": s.by, "values": list(s.values)} for s in figure.settings

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from residua.report.noise_figures import MEASURES, strength_words
 from residua.report.palette import plotted, styled
-from residua.report.shown import Choice, Plot, Shown, Take, laid_out, number
+from residua.report.shown import Choice, Plot, Shown, Take, laid_out, number, percent
 
 # By name: title, axes, what is drawn, over which dimension, and whether the axis is logarithmic.
 _MEASURES = {
@@ -86,12 +87,13 @@ def _noise(noisy: Mapping[str, xr.Dataset], order: list[str], data: dict[str, An
         )  # fmt: skip
     layout = laid_out("strength", "accuracy")
     layout["yaxis"] |= {"tickformat": ".0%"}
-    ends = ", ".join(f"{r} {100 * float(a.noise_accuracy[0, -1]):.1f} %" for r, a in noisy.items())
+    ends = ", ".join(f"{r} {percent(float(a.noise_accuracy[0, -1]))}" for r, a in noisy.items())
+    strength = strength_words(kinds[0], float(first.noise_strength[0, -1]))
     return Shown(
         "all-noise",
         "Accuracy against noise",
-        f"Under {kinds[0]} noise of the largest strength: {ends}.",
-        "Accuracy under noise on the input, bars ± one standard error.",
+        f"Under {kinds[0]} noise of {strength}: {ends}.",
+        f"Accuracy under noise on the input, bars ± one standard error. {MEASURES}",
         plot,
         layout,
         (Choice("noise", "Kind of noise", kinds),),
@@ -112,17 +114,18 @@ def _signal(noisy: Mapping[str, xr.Dataset], order: list[str], data: dict[str, A
         plot.add("scatter", plotted(run), style, x=Take(f"{steps} t"), y=Take(own, at))
         seen = analysis.signal_to_noise[0, -1].values
         ends.append(f"{run} from {number(float(seen[0]))} to {number(float(seen[-1]))}")
-    levels = [f"strength {k + 1}" for k in range(first.sizes["level"])]
+    levels = [f"level {k + 1}" for k in range(first.sizes["level"])]
+    strength = strength_words(kinds[0], float(first.noise_strength[0, -1]))
     return Shown(
         "all-signal",
         "Signal to noise over depth",
-        f"Under {kinds[0]} noise of the largest strength, from the input to the last state: "
-        f"{'; '.join(ends)}.",
-        "Trace of the covariance between classes over that of the noise.",
+        f"Under {kinds[0]} noise of {strength}, from the input to the last state: {'; '.join(ends)}.",
+        "Trace of the covariance between classes over that of the noise. The levels of each kind, the "
+        "weakest first, are the strengths of the figure above.",
         plot,
         laid_out("state t", "signal to noise", log=True),
         (
             Choice("noise", "Kind of noise", kinds),
-            Choice("level", "Strength", levels, start=len(levels) - 1),
+            Choice("level", "Level", levels, start=len(levels) - 1),
         ),
     )
