@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from browser import Opened, need_a_browser
-from pages import analysis_of, network, page_of
-from residua.report.page import LARGEST
+from pages import SUMMARY, analysis_of, network, page_of
+from residua.report.page import LARGEST, write_page
 
 need_a_browser()
 
@@ -66,7 +66,7 @@ def test_unit_class_sample_and_what_is_shown_are_chosen(open_page, found):
     opened.choose(figure, "unit", 2)  # the second of the units in which classes differ most
     opened.choose(figure, "what", 1)
     unit = int(found.unit_order[1])
-    lines = [t for t in opened.traces("r0-trajectories") if len(t["x"]) == 4]
+    lines = [t for t in opened.traces("r0-trajectories") if t["visible"] is True]
     assert len(lines) == 10
     for c, line in enumerate(lines):
         np.testing.assert_allclose(line["y"], found.state_mean[:, c, unit], rtol=1e-6)
@@ -124,7 +124,13 @@ def test_a_class_has_one_colour_in_every_figure(open_page):
             .filter(t => t.meta?.class === 4 && t.mode === 'lines+markers').map(t => t.line.color)"""
         colours |= set(opened.page.evaluate(script, name))
     assert len(colours) == 1
-    assert opened.page.locator('[data-class="4"] line').get_attribute("stroke") in colours
+    chip = opened.page.locator('[data-class="4"] line')
+    assert chip.get_attribute("stroke") in colours
+    opened.page.locator("#theme").click()
+    opened.page.wait_for_timeout(500)
+    opened.show(name)
+    assert opened.page.evaluate(script, name) == [chip.get_attribute("stroke")]
+    assert chip.get_attribute("stroke") not in colours
 
 
 def test_hover_tells_the_value(open_page):
@@ -169,6 +175,70 @@ def test_a_series_is_switched_off_by_its_key(open_page):
     visible = {t["name"]: t["visible"] for t in opened.traces("r0-depth")}
     assert visible.pop("relative spread") is False
     assert all(v is True for v in visible.values())
+
+
+HEATMAPS = ("r0-interactions", "r0-mean-contribution", "r0-windows", "r0-sample")
+
+
+def sizes(opened):
+    """Return of figures with a colour bar how much room is left for what is drawn."""
+    for name in HEATMAPS:
+        opened.show(name)
+    opened.page.wait_for_timeout(1500)
+    script = "n => (s => [s.w, s.h])(document.querySelector(`#${n} .plot`)._fullLayout._size)"
+    return [opened.page.evaluate(script, name) for name in HEATMAPS]
+
+
+def test_a_window_that_is_made_narrow_and_wide_shows_what_a_fresh_one_does(open_page):
+    views = {w: {"width": w, "height": 900} for w in (1280, 390)}
+    fresh = {w: sizes(open_page(viewport=view)) for w, view in views.items()}
+    opened = open_page(viewport=views[1280])
+    for width in (1280, 390, 1280):
+        opened.page.set_viewport_size(views[width])
+        np.testing.assert_allclose(sizes(opened), fresh[width], atol=2)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_run_hidden_while_the_theme_changed_is_drawn_whole(open_page, found, tmp_path, width):
+    write_page(tmp_path / "two.html", "two", {"a": (SUMMARY, found), "b": (SUMMARY, found)})
+    opened = open_page(tmp_path / "two.html", viewport={"width": width, "height": 900})
+    shows = '[data-shows="{}"]'.format
+    opened.page.locator(shows("r1")).click()
+    opened.show("r1-depth")
+    opened.page.locator(shows("r2")).click()
+    opened.page.locator("#theme").click()
+    opened.page.locator(shows("r1")).click()
+    plot = opened.show("r1-depth").locator(".plot")
+    opened.page.wait_for_timeout(500)
+    drawn = plot.locator(".main-svg").first.bounding_box()["width"]
+    assert drawn == pytest.approx(plot.bounding_box()["width"], abs=2)
+
+
+def test_the_key_names_the_strengths_of_the_noise_that_is_chosen(open_page, found):
+    opened = open_page()
+    figure = opened.show("r0-signal-to-noise")
+    kinds = found["noise"].values.tolist()
+    signs = {"gaussian": "σ", "salt-and-pepper": "share"}
+    for kind, sign in signs.items():
+        opened.choose(figure, "noise", kinds.index(kind))
+        strengths = found.noise_strength[kinds.index(kind)].values
+        said = [button.inner_text() for button in figure.locator(".key button").all()]
+        assert said == [f"{sign} = {s:g}" for s in strengths]
+        assert [t["name"] for t in opened.traces("r0-signal-to-noise")] == said
+    figure.locator(".key button").first.click()
+    opened.page.wait_for_timeout(200)
+    assert opened.traces("r0-signal-to-noise")[0]["visible"] is False
+
+
+def test_the_name_of_a_picture_says_what_was_chosen(open_page, found):
+    opened = open_page()
+    figure = opened.show("r0-sample")
+    opened.choose(figure, "sample", 7)
+    name = rows_of(opened, figure, "png").suggested_filename
+    label = found["class"].values[int(found.sample_label[7])]
+    assert name.startswith(f"a-run-sample-sample-7-class-{label}-")
+    assert name.endswith(".png")
+    assert rows_of(opened, figure).suggested_filename == "a-run-sample.csv"  # holds all samples
 
 
 def rows_of(opened, figure, kind="csv"):

@@ -98,6 +98,9 @@ def test_inspect_shows_every_layer_and_writes_only_where_told(run, tmp_path):
     assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
     page = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
     assert "signal to noise" in page
+    foot = page[page.index("<footer>") : page.index("</footer>")]
+    assert "This page: residua inspect" in foot  # it, and the run
+    assert "residua fit" in foot
     assert page.count("<figure ") > 17
     assert {p.name for p in (tmp_path / "new").iterdir()} == {"analysis.nc", "report.html"}
 

@@ -26,7 +26,7 @@ def test_the_map_lies_on_the_network_and_eq_3_beside_it(tmp_path):
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "network, r = 0.5" in page
     assert ">unit 2</option>" in page
-    assert "no planes are stored" in page
+    assert "the arrays hold no plane_unit, no direction, no nullcline, no map_path" in page
 
     half, quarter, eighth = (gaps.sel(step_size=h) for h in (0.5, 0.25, 0.125))
     assert (eighth < 0.7 * quarter).all()  # first order in h

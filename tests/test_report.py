@@ -10,11 +10,26 @@ from pages import SUMMARY, analysis_of, array, held, network, page_of
 from residua.analysis import analyse
 from residua.data import DataSplits
 from residua.dynamics.planes import portrait_planes
+from residua.dynamics.portrait import portrait
 from residua.report.headline import headline
+from residua.report.noise_figures import noise_figures
 from residua.report.page import LARGEST, Words, write_page, write_sections
+from residua.report.palette import COLOURS, DARK, VERDICTS
+from residua.report.parting_figures import parting_figures
 from residua.report.picture_figures import image_figures
+from residua.report.portrait_figures import portrait_section
 from residua.report.run_figures import run_data
-from residua.report.shown import Plot, Section, Shown, Take, laid_out
+from residua.report.shown import (
+    Missing,
+    Plot,
+    Section,
+    Shown,
+    Take,
+    laid_out,
+    number,
+    percent,
+    signed,
+)
 from residua.report.thinned import Limits
 from residua.sources import Split
 
@@ -255,3 +270,101 @@ def test_planes_of_a_matrix_alone_follow_its_map_and_keep_what_eq_3_keeps():
     np.testing.assert_allclose(H, H[0], rtol=1e-5)
     assert -np.log1p(-found.map_path[where].values[-1]).sum() > H[0] * 1.1
     assert found.verdict.values.tolist() == list(fixed.verdicts)
+
+
+def test_samples_are_numbered_as_in_the_arrays(found, tmp_path):
+    page = page_of(tmp_path / "page.html", found)
+    wrong = np.flatnonzero(found.sample_label.values != found.sample_decision.values)[:5]
+    assert f"; wrong: {', '.join(map(str, wrong))}." in page
+    assert f'<option value="0" selected>0: class {int(found.sample_label[0])}, ' in page
+
+
+def luminance(colour):
+    shares = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def test_every_colour_can_be_seen_on_its_paper():
+    for colours, paper in ((COLOURS, "#FFFFFF"), (DARK.values(), "#171B21")):
+        for colour in colours:
+            dark, light = sorted([luminance(colour), luminance(paper)])
+            assert (light + 0.05) / (dark + 0.05) >= 3, colour
+    assert len(set(COLOURS)) == len(set(DARK.values())) == 9
+
+
+def drawn(figures, name):
+    return next(f for f in figures if not isinstance(f, Missing) and f.name == name)
+
+
+def test_a_matrix_alone_has_one_colour_a_verdict_and_says_who_helps_whom(tmp_path):
+    W = torch.tensor([[0.5, 1.0, -2.0], [0.4, 3.0, -0.3], [-1.0, 0.2, 0.7]])
+    found = portrait(rs.residual_map(W))
+    planes = portrait_planes(found.residuals, found.fixed, None)
+    assert planes.plane_at.values.tolist() == [0.5] * 3
+    section = portrait_section(found, planes, 3, 1)
+    figures = section.groups["portrait"]
+    phase = drawn(figures, "phase")
+    assert phase.choices[0].options[0] == "units 0 and 1, unit 2 at 0.5"
+    seen = set(found.fixed.verdicts)
+    assert len(seen) > 1
+    for figure in (phase, drawn(figures, "multipliers")):
+        flat = [t for t in figure.plot.traces if t["type"] == "scatter"]
+        marks = {t["name"]: t["marker"] for t in flat if t["name"] in seen}
+        assert {v: (m["symbol"], m["color"]) for v, m in marks.items()} == {
+            v: VERDICTS[v][:2] for v in seen
+        }
+    row = drawn(figures, "helpers")
+    said = "Unit 1 is helped most by unit 0 (+0.4) and hindered most by unit 2 (−0.3); its own weight is"
+    assert row.caption == f"{said} +3."
+    shown = {name: section.data[name].values for name in ("helps", "hinders", "itself")}
+    np.testing.assert_allclose(shown["helps"], [0.4, np.nan, np.nan])
+    np.testing.assert_allclose(shown["hinders"], [np.nan, np.nan, -0.3])
+    np.testing.assert_allclose(shown["itself"], [np.nan, 3, np.nan])
+    write_sections(tmp_path / "page.html", Words("a matrix", ""), {"one": section})
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert 'aria-label="Starts"' in page
+    assert 'aria-label="Classes"' not in page
+
+
+def test_what_is_the_same_for_all_is_drawn_once(found):
+    two = xr.Dataset(
+        {"pair_distance": (("state", "gap"), [[1.0, 1, 1], [2, 2, 2]])},
+        coords={"state": [0, 1], "class": ["a", "b"], "gap": ["closest", "mean", "farthest"]},
+    )
+    distances = drawn(parting_figures(two), "class-distance")
+    assert len(distances.plot.traces) == 1
+    assert distances.caption == (
+        "From the input to the last state the distance of the two class means goes from 1 to 2."
+    )
+    lesions = xr.Dataset(
+        {
+            "gain": ("state", [1.0, 1]),
+            "lesion_loss": ("layer", [0.0115, 0.0115]),
+            "lesion_loss_error": ("layer", [0.001, 0.001]),
+        },
+        coords={"layer": [1, 2], "state": [0, 1]},
+    )
+    assert "the same for every layer, +0.0115 nats" in noise_figures(lesions)[-1].why
+    uneven = lesions.assign(lesion_loss=("layer", [0.0115, -0.02]))
+    assert drawn(noise_figures(uneven), "lesions").caption.endswith("least −0.02 nats.")
+
+
+def test_a_run_cut_after_training_has_no_history_of_depth(found, tmp_path):
+    pruned = {"before": {"seconds": 0.2}, "after": {"seconds": 0.1}, "healed": None}
+    one = analysis_of(network(depth=1))
+    page = page_of(tmp_path / "page.html", one, pruned=pruned, depth_initial=15, depth_final=1)
+    assert "Depth over training: not drawn, because the layers went after training" in page
+    assert "There is one layer" in page
+    layout = held(page)["figures"]["r0-depth"]["layout"]
+    assert layout["xaxis"]["range"] == [-0.5, 3.5]  # not up to the 15 that there were
+
+
+def test_numbers_are_written_as_on_axes():
+    assert [number(v) for v in (-0.1064, 1.79e-5, float("nan"))] == [
+        "−0.106",
+        "1.79·10⁻⁵",
+        "unknown",
+    ]
+    assert [signed(-2.0), signed(0.5)] == ["−2", "+0.5"]
+    assert [percent(0.569), percent(0.7055)] == ["56.90 %", "70.55 %"]

@@ -276,7 +276,7 @@ def write_report(folder: Path, title: str, runs: dict[str, Any]) -> None:
     """Write report.html into a folder."""
     from residua.report.page import write_page
 
-    write_page(folder / "report.html", title, runs)
+    write_page(folder / "report.html", title, runs, command=command())
 
 
 def main() -> None:

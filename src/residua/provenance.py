@@ -19,4 +19,5 @@ def versions() -> dict[str, str]:
 
 def machine() -> str:
     """Return processor family and thread count, which timings depend on."""
-    return f"{platform.machine()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()}, {threads} thread{'s' * (threads != 1)}"

@@ -166,6 +166,7 @@ def _write(
 ) -> Run:
     analysis = analyse(small, data, "val")
     analysis["depth_after_epoch"] = ("epoch", [find_stages(small).depth])
+    analysis = analysis.assign_coords(epoch=[run.summary["epochs"]])
     summary = run.summary | {
         "test_error": 100 * (1 - evaluate(small, data.test)),
         "val_error": 100 * (1 - evaluate(small, data.val)),

@@ -38,9 +38,10 @@ def phase_planes(
         layers: length of the paths.
 
     Returns:
-        `plane_unit` (plane, coordinate); `direction` in degrees from up, clockwise, and `speed`, the
-        length of ẏ in the plane (plane, up, across); `nullcline` (plane, of, end, coordinate), NaN where
-        the line misses the square; `map_path` (start, step, shown) and, with torchdiffeq, `ode_path`
+        `plane_unit` (plane, coordinate); `plane_at` (shown), y of these units in `at`;
+        `direction` in degrees from up, clockwise, and `speed`, the length of ẏ in the plane (plane,
+        up, across); `nullcline` (plane, of, end, coordinate), NaN where the line misses the square;
+        `map_path` (start, step, shown) and, with torchdiffeq, `ode_path`
         (start, time, shown), y of the map and of eq. 3.
 
     Raises:
@@ -62,6 +63,7 @@ def phase_planes(
     found = xr.Dataset(
         {
             "plane_unit": (("plane", "coordinate"), np.array(pairs)),
+            "plane_at": ("shown", rest[shown]),
             "direction": (("plane", "up", "across"), np.stack([f[0] for f in fields])),
             "speed": (("plane", "up", "across"), np.stack([f[1] for f in fields])),
             "nullcline": (

@@ -18,15 +18,23 @@ from residua.report.shown import (
     largest,
     number,
     percent,
+    signed,
 )
 from residua.report.thinned import names_of
 from residua.report.trajectory_figures import names_raw
+from residua.report.window_figures import windows
 
 _HOW = {
     "exact": "K x_0 of the input, K y_t of each layer, c of the bias; their sum is the logits, exactly",
     "frozen norm": "K x_0 of the input, K y_t of each layer, c of the bias, with the scale of the norm "
     "before the head held at its value for the true x_T; their sum is the logits",
 }
+
+
+_CLIPPED = (
+    "Blue: for the class, orange: against it. The colours end at the 99th percentile of input and "
+    "layers; the bias may go beyond."
+)
 
 
 def attribution_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
@@ -53,12 +61,21 @@ def attribution_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
             _sample,
         ),
         either("When decisions are made", data, ("decided_share",), _decided, whole),
-        either("What some layers decide alone", data, ("window_accuracy",), _windows),
+        either("What some layers decide alone", data, ("window_accuracy",), windows),
     ]
 
 
 def _how(data: xr.Dataset) -> str:
     return _HOW.get(str(data.attrs.get("attribution")), "K y_t of each layer")
+
+
+def _scale(contribution: xr.DataArray) -> dict[str, Any]:
+    """Return the colours of contributions; a large bias, the last part, would leave all else pale."""
+    values = np.abs(contribution.isel(part=slice(None, -1)).values)
+    known = values[np.isfinite(values)]
+    end = float(np.quantile(known, 0.99)) if known.size else 0.0
+    end = end or 1.0
+    return {"meta": {"scale": "diverging"}, "zmin": -end, "zmax": end}
 
 
 def _own(data: xr.Dataset, whole: xr.Dataset) -> Shown:
@@ -73,7 +90,10 @@ def _own(data: xr.Dataset, whole: xr.Dataset) -> Shown:
         "own-contribution",
         "What every layer adds for the true class",
         f"On average over classes layer {most} adds most, {number(float(mean.max()))}; the input itself "
-        f"gives {number(given)}, all {len(mean)} layers together {number(float(mean.sum()))}.",
+        f"gives {number(given)}, all {len(mean)} layers together {number(float(mean.sum()))}."
+        if len(mean) > 1
+        else f"On average over classes the one layer adds {number(float(mean[0]))}; the input itself "
+        f"gives {number(given)}.",
         "What a layer adds to the logit of the true class less its mean for the other classes, "
         f"mean over the samples of each class: {_how(data)}.",
         plot,
@@ -84,10 +104,8 @@ def _own(data: xr.Dataset, whole: xr.Dataset) -> Shown:
 
 def _average(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     plot = Plot()
-    style = {
-        "meta": {"scale": "diverging"},
-        "zmid": 0,
-        "colorbar": {"thickness": 14},
+    style = _scale(data.mean_contribution) | {
+        "colorbar": {"title": {"text": "added to<br>the logit"}, "thickness": 14},
         "hovertemplate": "%{y}<br>logit of class %{x}: %{z:.3g}<extra></extra>",
     }
     z = Take("mean_contribution", {"class": "@true"})
@@ -103,8 +121,9 @@ def _average(data: xr.Dataset, whole: xr.Dataset) -> Shown:
         "mean-contribution",
         "Which layer pushes which class, on average",
         f"The strongest push: {whole['part'].values[part + 1]} changes the logit of class "
-        f"{raw[logit]} by {layers[part, true, logit]:+.3g} in samples of class {raw[true]}.",
-        f"Mean contribution to every logit over the samples of the chosen true class: {_how(data)}.",
+        f"{raw[logit]} by {signed(float(layers[part, true, logit]))} in samples of class {raw[true]}.",
+        f"Mean contribution to every logit over the samples of the chosen true class: {_how(data)}. "
+        f"{_CLIPPED}",
         plot,
         layout,
         (Choice("true", "True class", names_raw(data)),),
@@ -118,12 +137,11 @@ def _sample(data: xr.Dataset) -> Shown:
         style = styled(i) | {"mode": "lines+markers", "meta": {"class": i}}
         at: dict[str, Any] = {"class": i, "sample": "@sample"}
         plot.add("scatter", name, style, x=Take("state"), y=Take("sample_logit", at))
-    pushes = {
-        "meta": {"scale": "diverging"},
-        "zmid": 0,
+    bar = {"thickness": 14, "len": 0.44, "y": 0.2, "title": {"text": "added to<br>the logit"}}
+    pushes = _scale(data.sample_contribution) | {
         "xaxis": "x2",
         "yaxis": "y2",
-        "showscale": False,
+        "colorbar": bar,
         "hovertemplate": "%{x}<br>logit of class %{y}: %{z:.3g}<extra></extra>",
     }
     z = Take("sample_contribution", {"sample": "@sample"}, transpose=True)
@@ -138,7 +156,7 @@ def _sample(data: xr.Dataset) -> Shown:
         "One sample, layer by layer",
         _sample_caption(data),
         f"{words}Lines: the logits that the head would give the state x_t, K x_t + c. Colours "
-        f"below: what each part adds to every logit: {_how(data)}.",
+        f"below: what each part adds to every logit: {_how(data)}. {_CLIPPED}",
         plot,
         _sample_layout(image, narrow=False),
         (Choice("sample", "Sample", _told(data)),),
@@ -179,14 +197,14 @@ def _told(data: xr.Dataset) -> list[str]:
     pairs = zip(data.sample_label.values, data.sample_decision.values, strict=True)
     return [
         f"{k}: class {raw[a]}, " + ("right" if a == b else f"taken for {raw[b]}")
-        for k, (a, b) in enumerate(pairs, 1)
+        for k, (a, b) in enumerate(pairs)
     ]
 
 
 def _sample_caption(data: xr.Dataset) -> str:
     right = data.sample_label.values == data.sample_decision.values
     words = f"{int(right.sum())} of the {len(right)} samples shown are classified right"
-    wrong = np.flatnonzero(~right)[:5] + 1
+    wrong = np.flatnonzero(~right)[:5]
     if len(wrong):
         words += f"; wrong: {', '.join(map(str, wrong))}"
     return f"{words}. The first samples of each class are shown, not chosen ones."
@@ -221,41 +239,6 @@ def _decided_caption(whole: xr.Dataset) -> str:
         end = percent(float(accuracy[-1]))
         words += f"; the network's own head is right in {there}{end} at the end"
     return f"{words}."
-
-
-def _windows(data: xr.Dataset) -> Shown:
-    names = [n for n in ("window_accuracy", "window_accuracy_mean") if n in data]
-    words = ["nothing" if b < 0 else "input" if b == 0 else str(b) for b in data["to"].values]
-    plot = Plot()
-    style = {
-        "zmin": 0,
-        "zmax": 1,
-        "colorscale": "Cividis",
-        "colorbar": {"title": {"text": "accuracy"}, "thickness": 14},
-        "x": words,
-        "y": words,
-        "hovertemplate": "from %{y} to %{x}: %{z:.1%}<extra></extra>",
-    }
-    plot.add("heatmap", "accuracy", style, z=Take(tuple(names), by="others"))
-    layout = laid_out("to state", "from state", height=460)
-    layout["xaxis"] |= {"type": "category"}
-    layout["yaxis"] |= {"type": "category"}
-    whole = data.window_accuracy
-    start = words.index("input")
-    alone = float(whole[start, -1])
-    options = ("other parts at 0", "other parts at their mean")[: len(names)]
-    return Shown(
-        "windows",
-        "What some layers decide alone",
-        f"All layers without the input reach {percent(alone)}, the input alone "
-        f"{percent(float(whole[0, start]))}, both together {percent(float(whole[0, -1]))}.",
-        "Accuracy of the network's head from some layers alone, K(x_b − x_a) + c, from a to b; "
-        "from nothing: the input, too. At their mean: over training samples, so that a constant "
-        "that the others add is kept.",
-        plot,
-        layout,
-        (Choice("others", "With", options),),
-    )
 
 
 def sensitive_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:

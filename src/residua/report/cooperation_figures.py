@@ -29,7 +29,7 @@ def cooperation_figures(data: xr.Dataset) -> Group:
     if "helper" in data:
         found.append(_helpers(data))
     elif "interaction" in data:
-        why = "the inputs are no grey images, or units are not pixels"
+        why = "the inputs are not grey images, or units are not pixels"
         found.append(Missing("Helpers of a pixel", why))
     return found
 

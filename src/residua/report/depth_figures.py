@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from residua.report.palette import colour
+from residua.report.palette import VERMILLION, colour
 from residua.report.shown import (
+    LOG_AXIS,
     Group,
     Missing,
     Plot,
     Shown,
     Take,
+    counted,
     laid_out,
     largest,
     number,
@@ -61,11 +63,7 @@ def depth_figures(data: xr.Dataset, whole: xr.Dataset, cut: Cut | None = None) -
             else "no finite value is stored"
         )
         found.append(Missing(" and ".join(absent), why))
-    if "depth_after_epoch" in data:
-        found.append(_history(data))
-    else:
-        found.append(Missing("Layers after every epoch", "the arrays hold no depth_after_epoch"))
-    return found
+    return [*found, _history(data)]
 
 
 def _known(values: xr.DataArray) -> bool:
@@ -90,10 +88,8 @@ def _depth(
         axis = "" if k == 0 else str(k + 1)
         top = 1 - k * share
         layout[f"yaxis{axis}"] = {
-            "title": {"text": title},
-            "type": "log",
-            "exponentformat": "power",
-            "nticks": 5,
+            "title": {"text": title, "standoff": 12},
+            **LOG_AXIS,
             "domain": [max(0.0, top - share + (gap if k < len(panels) - 1 else 0)), top],
         }
         for name in names:
@@ -112,8 +108,8 @@ def _depth(
             plot.add("scatter", words, style, x=Take(steps), y=Take(name), **more)
     last = "" if len(panels) == 1 else str(len(panels))
     layout["xaxis"] |= {"anchor": f"y{last}"}
-    layout["shapes"], layout["annotations"], span = _marks(panels, cut)
     depth = int(data["layer"][-1]) if "layer" in data else 0
+    layout["shapes"], layout["annotations"], span = _marks(panels, cut, depth)
     layout["xaxis"]["range"] = [-0.5, max(depth, span) + 0.5]
     return Shown(
         "depth",
@@ -126,7 +122,7 @@ def _depth(
 
 
 def _marks(
-    panels: dict[str, list[str]], cut: Cut | None
+    panels: dict[str, list[str]], cut: Cut | None, depth: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
     """Return lines and areas that mark threshold and cut, their words, how far the axis must go."""
     shapes: list[dict[str, Any]] = []
@@ -141,18 +137,21 @@ def _marks(
     if cut is None or cut.before <= cut.after:
         return shapes, [], 0
     area = {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "layer": "below", "opacity": 0.16}
-    area |= {"fillcolor": "#D55E00", "line": {"width": 0, "color": "#D55E00"}}
-    removed = cut.removed or tuple(range(cut.after + 1, cut.before + 1))
+    area |= {"fillcolor": VERMILLION, "line": {"width": 0, "color": VERMILLION}}
+    # What is left has at least half of the axis, however much went.
+    end = min(cut.before, 2 * max(depth, cut.after) + 1)
+    removed = cut.removed or tuple(range(cut.after + 1, end + 1))
     shapes += [area | {"x0": t - 0.5, "x1": t + 0.5} for t in removed]
     if not cut.removed:
         edge = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": cut.after + 0.5}
-        line = {"dash": "dash", "width": 2, "color": "#D55E00"}
+        line = {"dash": "dash", "width": 2, "color": VERMILLION}
         shapes.append(edge | {"x1": cut.after + 0.5, "line": line})
+    more = ", not all of it shown" if removed[-1] < cut.before and not cut.removed else ""
     words = {
-        "text": f"cut: {cut.before} → {cut.after}", "x": float(np.mean(removed)), "y": 1,
-        "yref": "paper", "yanchor": "top", "showarrow": False, "font": {"color": "#D55E00"},
+        "text": f"cut: {cut.before} → {cut.after}{more}", "x": float(np.mean(removed)), "y": 1,
+        "yref": "paper", "yanchor": "top", "showarrow": False, "font": {"color": VERMILLION},
     }  # fmt: skip
-    return shapes, [words], cut.before
+    return shapes, [words], removed[-1]
 
 
 def _caption(data: xr.Dataset, cut: Cut | None) -> str:
@@ -186,7 +185,7 @@ def _caption(data: xr.Dataset, cut: Cut | None) -> str:
             f"{number(float(data.spread[-1]))} at layer {int(data['layer'][-1])}."
         )
     if cut is not None and cut.before > cut.after:
-        words += f" Marked: {cut.before - cut.after} of {cut.before} layers went."
+        words += f" Marked: {cut.before - cut.after} of {counted(cut.before, 'layer')} went."
     gone = [n for names in _PANELS.values() for n in names if n in data and _holes(data[n])]
     if gone:
         words += f" Not a number in: {', '.join(gone)}."
@@ -202,10 +201,15 @@ def _holes(values: xr.DataArray) -> bool:
 
 def layers_in_words(count: int) -> str:
     """Return "1 layer" or "2 layers"."""
-    return f"{count} layer{'s' * (count != 1)}"
+    return counted(count, "layer")
 
 
-def _history(data: xr.Dataset) -> Shown:
+def _history(data: xr.Dataset) -> Shown | Missing:
+    title = "Depth over training"
+    if "depth_after_epoch" not in data:
+        return Missing(title, "the arrays hold no depth_after_epoch")
+    if "pruned" in data.attrs:
+        return Missing(title, "the layers went after training, not during it")
     plot = Plot()
     style = {
         "mode": "lines+markers",
@@ -222,19 +226,20 @@ def _history(data: xr.Dataset) -> Shown:
     words = (
         "; ".join(changes)
         if changes
-        else f"{layers_in_words(int(depth[-1]))} after every epoch that is kept"
+        else f"{layers_in_words(int(depth[-1]))} after every epoch: no layer was cut while it trained"
     )
     layout = laid_out("epoch", "layers", height=280)
     layout["yaxis"] |= {"rangemode": "tozero", "tickformat": "d"}
     if depth.max() <= 20:
         layout["yaxis"]["dtick"] = max(1, round(depth.max() / 5))
-    if len(epochs) <= 20:
-        layout["xaxis"]["dtick"] = 1
+    ticks = {"tickformat": "d", **({"dtick": 1} if len(epochs) <= 6 else {"nticks": 12})}
+    layout["xaxis"] |= ticks
     return Shown(
         "history",
-        "Depth over training",
+        title,
         f"{words[0].upper()}{words[1:]}.",
         "Layers of the network after every epoch.",
         plot,
         layout,
+        narrow={"xaxis": {"nticks": 6}},
     )

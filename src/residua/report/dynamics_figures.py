@@ -10,6 +10,7 @@ from residua.report.palette import colour, plotted, styled
 from residua.report.phase_figures import phase_figures, with_planes
 from residua.report.picture_figures import mosaic, pixel_picture
 from residua.report.shown import (
+    LOG_AXIS,
     Choice,
     Plot,
     Section,
@@ -225,7 +226,7 @@ def _strengths(data: xr.Dataset) -> Shown:
 
 def _log_layers(title: str, *, log: bool) -> dict[str, Any]:
     layout = laid_out("layer t", title, log=log)
-    layout["xaxis"] |= {"type": "log", "nticks": 6}
+    layout["xaxis"] |= LOG_AXIS
     return layout
 
 

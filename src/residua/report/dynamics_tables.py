@@ -11,8 +11,9 @@ def e1_tables(found: dict[str, Any]) -> list[Table]:
     paper = ["paper", "100.00 %", "(0, 0, 1) stable", "yes", "", "reproduces"]
     rows = [_e1_row(key, s) for key, s in found["results"].items()]
     note = (
-        "at: fixed points within 0.01, of most test points first; a saddle is passed, not a place of "
-        "rest. ODE − net: class means over 15 layers, largest difference."
+        "is at: fixed points within 0.01, of most test points first; a saddle is passed, not a place of "
+        "rest. map − net, ODE − net: largest difference of the exact map and of eq. 3 from the network, "
+        "class means over 15 layers."
     )
     first = Table("circles, 15 shared layers of 3 units", header, [paper, *rows], note)
     states = [["paper, r = 0.5", "(1.95, 0.68, 12.02)", "(-0.8, -0.87, -1.95)"]]

@@ -8,7 +8,7 @@ from residua.report.palette import chip
 from residua.report.shown import Choice, Group, Missing, Shown
 from residua.report.tables import Table
 
-_SCRIPTS = ("arrays", "theme", "keys", "figures", "controls", "downloads", "start")
+_SCRIPTS = ("arrays", "theme", "keys", "figures", "edges", "controls", "downloads", "start")
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -123,12 +123,15 @@ def _choice(choice: Choice, name: str) -> str:
     )
 
 
-def bar_html(runs: Mapping[str, Sequence[str]], classes: Sequence[str]) -> str:
+def bar_html(
+    runs: Mapping[str, Sequence[str]], classes: Sequence[str], called: str = "Classes"
+) -> str:
     """Return what stays at the top: which run is shown, its headings, the key of classes.
 
     Args:
         runs: by name of a run or section, its headings.
         classes: their labels.
+        called: what they are.
     """
     rows = []
     if len(runs) > 1:
@@ -147,8 +150,8 @@ def bar_html(runs: Mapping[str, Sequence[str]], classes: Sequence[str]) -> str:
         chips = "".join(chip(i, label) for i, label in enumerate(classes))
         both = '<button type="button" id="all-classes">all</button>'
         both += '<button type="button" id="no-classes">none</button>'
-        label = '<span class="name">Classes</span>'
+        label = f'<span class="name">{called}</span>'
         rows.append(
-            f'<div class="row" role="group" aria-label="Classes">{label}{both}{chips}</div>'
+            f'<div class="row classes" role="group" aria-label="{called}">{label}{both}{chips}</div>'
         )
     return f'<div class="bar"><div>{"".join(rows)}</div></div>' if rows else ""

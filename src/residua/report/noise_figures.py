@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from residua.report.palette import colour, plotted, styled
+from residua.report.palette import BLUE, colour, plotted, styled
 from residua.report.shown import (
     Choice,
     Group,
     Missing,
     Plot,
+    Setting,
     Shown,
     Take,
     either,
@@ -18,12 +19,21 @@ from residua.report.shown import (
     largest,
     number,
     percent,
+    signed,
 )
 
 _GAINS = (
     ("gain", "to x_T, worst direction"),
     ("gain_rms", "to x_T, all directions"),
     ("logit_gain", "to the logits, worst"),
+)
+_STRENGTHS = {"gradient-sign": "ε", "salt-and-pepper": "share", "occlusion": "share"}
+
+
+_SAME = 1e-6  # nats; what is left of rounding in a loss
+MEASURES = (
+    "Strength: σ, the standard deviation (gaussian, uniform; layers: after every layer); ε, the largest "
+    "change (gradient-sign); share, of the input (salt-and-pepper, occlusion)."
 )
 
 
@@ -46,6 +56,11 @@ def noise_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
             whole,
         ),
     ]
+
+
+def strength_words(kind: str, value: float) -> str:
+    """Return the strength of a kind of noise, with what it measures."""
+    return f"{_STRENGTHS.get(kind, 'σ')} = {value:g}"
 
 
 def _gain(data: xr.Dataset) -> Shown:
@@ -83,24 +98,27 @@ def _gain_caption(data: xr.Dataset) -> str:
 def _signal(data: xr.Dataset) -> Shown:
     plot = Plot()
     levels = data.sizes["level"]
+    kinds = [str(k) for k in data["noise"].values.tolist()]
+    names = [
+        [strength_words(kind, float(s)) for s in strengths]
+        for kind, strengths in zip(kinds, data.noise_strength.values, strict=True)
+    ]
     for i in range(levels):
         style = styled(i) | {"mode": "lines+markers"}
         y = Take("signal_to_noise", {"noise": "@noise", "level": i})
-        plot.add("scatter", f"strength {i + 1}", style, x=Take("state"), y=y)
-    gaussian = data.signal_to_noise.isel(noise=0, level=-1)
-    strengths = ", ".join(f"{s:g}" for s in data.noise_strength.values[0])
-    kind = data["noise"].values[0]
+        plot.add("scatter", names[0][i], style, x=Take("state"), y=y)
+    first = data.signal_to_noise.isel(noise=0, level=-1)
     return Shown(
         "signal-to-noise",
         "Signal to noise over depth",
-        f"Under {kind} noise of strength {float(data.noise_strength[0, -1]):g} it goes from "
-        f"{number(float(gaussian[0]))} on the input to {number(float(gaussian[-1]))} at the last state. "
-        f"Strengths 1 to {levels} of {kind} noise: {strengths}.",
+        f"Under {kinds[0]} noise of {names[0][-1]} it goes from {number(float(first[0]))} on the input "
+        f"to {number(float(first[-1]))} at the last state.",
         "Trace of the covariance between classes over that of the noise, the difference that the noise "
-        "makes to the states.",
+        f"makes to the states. {MEASURES}",
         plot,
         laid_out("state t", "signal to noise", log=True),
-        (Choice("noise", "Kind of noise", [str(k) for k in data["noise"].values.tolist()]),),
+        (Choice("noise", "Kind of noise", kinds),),
+        [Setting(f"{i}.name", "noise", [of_kind[i] for of_kind in names]) for i in range(levels)],
     )
 
 
@@ -121,9 +139,7 @@ def _accuracy(data: xr.Dataset) -> Shown:
         "Accuracy against noise",
         _accuracy_caption(data),
         "Accuracy under noise, bars ± one standard error over "
-        f"{int(data.attrs.get('perturbed_samples', 0))} samples. Strength: standard deviation "
-        "(gaussian, uniform; layers: after every layer), largest change (gradient-sign), or share "
-        "of the input (salt-and-pepper, occlusion).",
+        f"{int(data.attrs.get('perturbed_samples', 0))} samples. {MEASURES}",
         plot,
         layout,
     )
@@ -138,13 +154,21 @@ def _accuracy_caption(data: xr.Dataset) -> str:
     if not bool(np.isfinite(worst).any()):
         return f"{words}At the largest strengths no accuracy is a number."
     k = largest(-worst)
-    kind = data["noise"].values[k]
-    return f"{words}At the largest strengths {kind} hurts most: {percent(float(worst[k]))}."
+    kind = str(data["noise"].values[k])
+    strength = strength_words(kind, float(data.noise_strength[k, -1]))
+    return f"{words}At the largest strengths {kind} ({strength}) hurts most: {percent(float(worst[k]))}."
 
 
-def _lesion(data: xr.Dataset, whole: xr.Dataset) -> Shown:
+def _lesion(data: xr.Dataset, whole: xr.Dataset) -> Shown | Missing:
+    title, costs = "What it costs to take one layer out", whole.lesion_loss.values
+    if len(costs) > 1 and np.ptp(costs) <= _SAME * max(1.0, np.abs(costs).max()):
+        return Missing(
+            title,
+            f"it is the same for every layer, {signed(float(costs[0]))} nats: they are one map, so that "
+            "taking any of them out is one step less",
+        )
     plot = Plot()
-    style = {"marker": {"color": colour(0)}, "error_y": {"type": "data", "thickness": 1.2}}
+    style = {"marker": {"color": BLUE}, "error_y": {"type": "data", "thickness": 1.2}}
     style |= {"meta": {"ink": "error_y.color"}}
     error = Take("lesion_loss_error")
     plot.add(
@@ -154,8 +178,11 @@ def _lesion(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     worst = int(whole["layer"][largest(loss)])
     return Shown(
         "lesions",
-        "What it costs to take one layer out",
-        f"Most with layer {worst}, {float(loss.max()):+.3g} nats; least {float(loss.min()):+.3g} nats.",
+        title,
+        f"Most with layer {worst}, {signed(float(loss.max()))} nats; least "
+        f"{signed(float(loss.min()))} nats."
+        if len(costs) > 1
+        else f"Without its one layer the loss is {signed(float(costs[0]))} nats.",
         "Cross-entropy with the residual of one layer taken out, less that of the network as it "
         f"is; bars ± one standard error, paired over {int(data.attrs.get('perturbed_samples', 0))} "
         "samples.",

@@ -41,22 +41,28 @@ def _array(values: xr.DataArray) -> dict[str, Any]:
     }
 
 
-def described(figure: Shown, section: int, file: str) -> dict[str, Any]:
-    """Return a figure as the scripts read it."""
+def drawn_by(figure: Shown) -> list[str]:
+    """Return the names of the arrays that a figure draws."""
     names = [n for _, _, take in figure.plot.sources for n in take.names]
     names += [figure.click[side] for side in "xy"] if figure.click else []
+    return list(dict.fromkeys(names))
+
+
+def described(figure: Shown, section: int, file: str) -> dict[str, Any]:
+    """Return a figure as the scripts read it."""
     return {
         "section": section,
         "file": file,
         "title": figure.title,
-        "variables": list(dict.fromkeys(names)),
+        "variables": list(figure.stored) or drawn_by(figure),
         "data": figure.plot.traces,
         "layout": dict(figure.layout),
         "narrow": dict(figure.narrow),
         "click": figure.click,
         "sources": [_source(*source) for source in figure.plot.sources],
         "choices": [
-            {"name": c.name, "start": c.start, "options": list(c.options)} for c in figure.choices
+            {"name": c.name, "label": c.label, "start": c.start, "options": list(c.options)}
+            for c in figure.choices
         ],
         "settings": [
             {"path": s.path, "by": s.by, "values": list(s.values)} for s in figure.settings

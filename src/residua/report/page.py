@@ -12,7 +12,8 @@ from residua.errors import InputError, MissingExtraError
 from residua.report.depth_figures import Cut
 from residua.report.headline import headline, marked_cut
 from residua.report.markup import PAGE, asset, bar_html, group_html, scripts, slug, table_html
-from residua.report.packed import as_script, described, packed
+from residua.report.packed import as_script, described, drawn_by, packed
+from residua.report.palette import DARK, SIGNS
 from residua.report.run_figures import run_data, run_figures, without_samples
 from residua.report.shown import Section, Shown, split_of
 from residua.report.side_by_side import side_by_side
@@ -49,6 +50,7 @@ def write_page(
     *,
     tables: Sequence[Table] = (),
     cuts: Mapping[str, Cut] | None = None,
+    command: str = "",
 ) -> None:
     """Write a page that shows the summary of every run, and the figures of each.
 
@@ -58,21 +60,14 @@ def write_page(
         runs: by name, the summary and the analysis of each.
         tables: shown before the figures.
         cuts: what is marked in the depth of a run; default what its summary says was cut in training.
+        command: what makes this page, for its last line, where that is not what made the run.
 
     Raises:
         MissingExtraError: plotly is not installed.
     """
     summaries = {name: summary for name, (summary, _) in runs.items()}
     analyses = {name: analysis for name, (_, analysis) in runs.items()}
-    taken = [split_of(analysis) for analysis in analyses.values()]
-    sets = ", ".join(dict.fromkeys(str(s.get("data", "unknown")) for s in summaries.values()))
-    words = Words(
-        title,
-        headline(summaries),
-        f"Data: {sets}. Figures by layer are taken on the {' and '.join(dict.fromkeys(taken))} split; "
-        "nothing that decides the depth looks at the test split.",
-        " — ".join(dict.fromkeys(map(_foot, summaries.values()))),
-    )
+    words = _words(title, summaries, analyses, command)
     shown = [_summary_table(summaries), *tables]
     limits = Limits()
     for _ in range(_HALVINGS):
@@ -112,6 +107,23 @@ def write_sections(
     )
 
 
+def _words(
+    title: str,
+    summaries: Mapping[str, Mapping[str, Any]],
+    analyses: Mapping[str, xr.Dataset],
+    command: str,
+) -> Words:
+    taken = [split_of(analysis) for analysis in analyses.values()]
+    sets = ", ".join(dict.fromkeys(str(s.get("data", "unknown")) for s in summaries.values()))
+    return Words(
+        title,
+        headline(summaries),
+        f"Data: {sets}. Figures by layer are taken on the {' and '.join(dict.fromkeys(taken))} split; "
+        "nothing that decides the depth looks at the test split.",
+        " — ".join(dict.fromkeys([*_made_by(command, summaries), *map(_foot, summaries.values())])),
+    )
+
+
 def _sections(
     summaries: Mapping[str, Mapping[str, Any]],
     analyses: Mapping[str, xr.Dataset],
@@ -127,11 +139,15 @@ def _sections(
         found[title] = Section({"All runs": figures}, both)
     for name, analysis in analyses.items():
         data, left_out = run_data(analysis, limits)
+        if "pruned" in summaries[name]:
+            data = data.assign_attrs(pruned=1)
         said = [
             f"After epoch {d['epoch']}: {d['depth_before']} → {d['depth_after']} layers: {d['reason']}."
             for d in summaries[name].get("decisions", ())
         ]
         said += without_samples(analysis)
+        if analysis.sizes.get("layer") == 1:
+            said.append("There is one layer, so that what is drawn over layers is a single point.")
         if left_out:
             said.append(
                 f"So that the page stays small it holds {', '.join(left_out)}; all are in analysis.nc."
@@ -152,7 +168,7 @@ def _content(sections: Mapping[str, Section]) -> tuple[str, str]:
         for figure in shown:
             file = f"{slug(name)}-{figure.name}"
             figures[f"r{k}-{figure.name}"] = described(figure, k, file)
-        needed = [n for f in shown for n in described(f, k, "")["variables"]]
+        needed = [n for f in shown for n in (*drawn_by(f), *f.stored)]
         arrays.append(packed(section.data, needed))
         said = "".join(f'<p class="note">{html.escape(text)}</p>' for text in section.said)
         body = "\n".join(group_html(h, group, f"r{k}") for h, group in section.groups.items())
@@ -160,7 +176,9 @@ def _content(sections: Mapping[str, Section]) -> tuple[str, str]:
         parts.append(
             f'<section data-run="r{k}"{hidden}><h2>{html.escape(name)}</h2>{said}{body}</section>'
         )
-    return "\n".join(parts), as_script({"sections": arrays, "figures": figures})
+    return "\n".join(parts), as_script(
+        {"sections": arrays, "figures": figures, "dark": DARK, "signs": SIGNS}
+    )
 
 
 def _fits(page: str) -> bool:
@@ -176,8 +194,7 @@ def _page(words: Words, tables: Sequence[Table], sections: Mapping[str, Section]
         headline=html.escape(words.headline),
         lead=html.escape(words.lead),
         tables="\n".join(map(table_html, tables)),
-        words=asset("words.html"),
-        bar=bar_html(headings, _classes(sections)),
+        bar=bar_html(headings, _classes(sections), _called(sections)),
         body=body,
         foot=html.escape(words.foot),
         data=data,
@@ -208,6 +225,12 @@ def _classes(sections: Mapping[str, Section]) -> list[str]:
     ]
 
 
+def _called(sections: Mapping[str, Section]) -> str:
+    """Return what the classes of a page are: paths of a matrix alone go from starts."""
+    alone = all("matrix_alone" in section.data.attrs for section in sections.values())
+    return "Starts" if alone else "Classes"
+
+
 def _plotly() -> str:
     try:
         from plotly.offline import get_plotlyjs
@@ -215,6 +238,11 @@ def _plotly() -> str:
         raise MissingExtraError("plotly", "report", "the report page") from error
     script: str = get_plotlyjs()
     return script
+
+
+def _made_by(command: str, summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    known = [s.get("command") for s in summaries.values()]
+    return [f"This page: {command}"] if command and command not in known else []
 
 
 def _foot(summary: Mapping[str, Any]) -> str:

@@ -3,12 +3,34 @@
 import html
 from typing import Any
 
-# Okabe and Ito's colours, safe for the colour-blind, with a darker yellow and a grey in place of black,
-# so that all eight show on white and on dark paper. Further classes repeat them, dashed and marked
-# otherwise.
+# After Okabe and Ito, safe for the colour-blind. Their orange, purple and sky blue are darker here, and
+# brown stands for yellow, so that each has a contrast of 3 on white. Further classes repeat them,
+# dashed and marked otherwise.
 COLOURS = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A", "#B8A800",
+    "#0072B2", "#C68600", "#009E73", "#D55E00", "#D0649B", "#2B9DC4", "#7A7A7A", "#6B3A14", "#1D2126",
 )  # fmt: skip
+# The same on dark paper, where all are lighter and sand stands for brown.
+DARK = dict(
+    zip(
+        COLOURS,
+        (
+            "#3D9BE9", "#E69F00", "#1DB489", "#F0703A", "#D98AB6", "#A1CFF7", "#8A8A8A", "#E9D08F",
+            "#FFFFFF",
+        ),
+        strict=True,
+    )
+)  # fmt: skip
+BLUE, GREEN, VERMILLION, GREY = COLOURS[0], COLOURS[2], COLOURS[3], COLOURS[6]
+SIGNS = {"helps": BLUE, "hinders": VERMILLION}
+# By verdict on a fixed point: mark, colour, size. In space plotly has few marks, and of "x" and "cross"
+# many fonts have no sign.
+# Those of one place lie on top of each other, the largest at the bottom.
+VERDICTS = {
+    "stable": ("circle", GREEN, 9),
+    "marginal": ("circle-open", COLOURS[7], 16),
+    "saddle": ("diamond", COLOURS[1], 14),
+    "unstable": ("square", VERMILLION, 19),
+}
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 MARKS = ("circle", "x", "diamond", "square", "triangle-up")
 _STROKES = {"solid": "", "dash": "7 3", "dot": "2 3", "dashdot": "7 3 2 3", "longdash": "11 4"}
@@ -35,8 +57,7 @@ def plotted(label: object) -> str:
 
 def faint(i: int, share: float = 0.16) -> str:
     """Return the colour of the i-th class for the area of a band."""
-    red, green, blue = (int(colour(i)[k : k + 2], 16) for k in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{share})"
+    return f"{colour(i)}{round(255 * share):02X}"
 
 
 def chip(i: int, label: object) -> str:

@@ -56,19 +56,25 @@ def _fisher(data: xr.Dataset, whole: xr.Dataset) -> Shown:
 
 def _distances(data: xr.Dataset) -> Shown:
     plot = Plot()
-    for i, name in enumerate(data["gap"].values.tolist()):
+    two = data.sizes["class"] == 2  # of one pair all three are the same
+    gaps = ["distance of the two means"] if two else data["gap"].values.tolist()
+    for i, name in enumerate(gaps):
         style = styled(i) | {"mode": "lines+markers"}
         y = Take("pair_distance", {"gap": i})
         plot.add("scatter", name, style, x=Take("state"), y=y)
     first, last = data.pair_distance.values[0], data.pair_distance.values[-1]
+    caption = (
+        f"From the input to the last state the distance of the {'two' if two else 'closest'} class "
+        f"means goes from {number(first[0])} to {number(last[0])}"
+    )
+    if not two:
+        caption += f", the mean over all pairs from {number(first[1])} to {number(last[1])}"
+    pairs = "" if two else ": the closest pair, the mean of all pairs, the farthest pair"
     return Shown(
         "class-distance",
         "Distance of class means",
-        f"From the input to the last state the mean distance of two class means goes from "
-        f"{number(first[1])} to {number(last[1])}, that of the closest pair from {number(first[0])} to "
-        f"{number(last[0])}.",
-        "Euclidean distance between the means of the states x_t of two classes: the closest pair, "
-        "the mean of all pairs, the farthest pair.",
+        f"{caption}.",
+        f"Euclidean distance between the means of the states x_t of two classes{pairs}.",
         plot,
         laid_out("state t", "distance"),
     )
@@ -112,8 +118,8 @@ def _probes(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     return Shown(
         "probes",
         "What a linear probe reads",
-        f"A probe of the input tells {percent(float(probe[0]))}, at best "
-        f"{percent(float(probe.max()))}, of state {best}.",
+        f"A probe of the input is right in {percent(float(probe[0]))}; the best, of state {best}, in "
+        f"{percent(float(probe.max()))}.",
         "Accuracy of a linear probe of the labels, fitted in closed form on training data, its "
         "ridge chosen on validation data; and of the network's own head.",
         plot,

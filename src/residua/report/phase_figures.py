@@ -5,23 +5,36 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from residua.report.palette import styled
-from residua.report.shown import Choice, Group, Missing, Plot, Setting, Shown, Take, laid_out
-from residua.report.thinned import names_of
+from residua.report.palette import VERDICTS
+from residua.report.phase_plot import flat, solid
+from residua.report.shown import (
+    SPACE,
+    Choice,
+    Group,
+    Missing,
+    Plot,
+    Setting,
+    Shown,
+    counted,
+    laid_out,
+    number,
+)
 
-# By verdict: mark in a plane, mark in space (of which plotly has few), colour.
-_VERDICTS = {
-    "stable": ("circle", "circle", "#009E73"),
-    "marginal": ("diamond", "circle-open", "#B8A800"),
-    "saddle": ("x", "diamond", "#E69F00"),
-    "unstable": ("square", "square", "#D55E00"),
-}
+_PLANES = ("plane_unit", "direction", "nullcline", "map_path")
+_POINTS = ("fixed_point", "verdict", "ode_verdict")
+
+
+def _lacks(data: xr.Dataset) -> list[str]:
+    """Return which arrays a portrait needs that are not there."""
+    return [n for n in _PLANES if n not in data] + ["shown"] * ("shown" not in data.coords)
 
 
 def with_planes(data: xr.Dataset) -> xr.Dataset:
     """Return paths, points and nullclines seen in each plane, as the figure draws them."""
-    if "plane_unit" not in data:
+    if _lacks(data):
         return data
+    if any(name not in data for name in _POINTS):
+        data = data.drop_vars(_POINTS, errors="ignore")
     shown = data["shown"].values.tolist()
     sides = np.vectorize(shown.index)(data.plane_unit.values)  # (plane, coordinate)
     new: dict[str, Any] = {}
@@ -31,7 +44,7 @@ def with_planes(data: xr.Dataset) -> xr.Dataset:
                 [data[name].isel(shown=("coordinate", s)) for s in sides], "plane"
             )
     if "fixed_point" in data:
-        for verdict in _VERDICTS:
+        for verdict in VERDICTS:
             points = data.fixed_point.values[data.verdict.values == verdict]
             if not len(points):
                 continue
@@ -49,23 +62,26 @@ def with_planes(data: xr.Dataset) -> xr.Dataset:
 def phase_figures(data: xr.Dataset) -> Group:
     """Return the phase portrait, or why there is none."""
     title = "Phase portrait"
-    if "plane_unit" not in data:
-        why = data.attrs.get("missing_rest", "no planes are stored")
+    lacks = _lacks(data)
+    if lacks:
+        why = data.attrs.get("missing_rest") or f"the arrays hold no {', no '.join(lacks)}"
         return [Missing(title, str(why))]
     plot = Plot()
-    flat = _flat(plot, data)
-    solid = _solid(plot, data) if data.sizes["shown"] == 3 else []
+    seen, settings = flat(plot, data)
+    spatial = solid(plot, data) if data.sizes["shown"] == 3 else []
     pairs = data.plane_unit.values.astype(int).tolist()
-    planes = [f"units {a} and {b}" for a, b in pairs] + (["three dimensions"] if solid else [])
-    last = pairs + [pairs[-1]] * bool(solid)
+    planes = [_plane(data, pair) for pair in pairs] + (["three dimensions"] if spatial else [])
+    last = pairs + [pairs[-1]] * bool(spatial)
     layout = laid_out("", "", height=600)
     layout["xaxis"] |= {"range": [-0.03, 1.03], "constrain": "domain"}
     layout["yaxis"] |= {"range": [-0.03, 1.03], "scaleanchor": "x", "constrain": "domain"}
     for key, unit in zip("xyz", data["shown"].values.tolist(), strict=False):
-        layout.setdefault("scene", {})[f"{key}axis"] = {"title": {"text": f"y of unit {unit}"}}
+        axis = {"title": {"text": f"y of unit {unit}"}, "range": [-0.03, 1.03]}
+        layout.setdefault("scene", dict(SPACE))[f"{key}axis"] = axis
     view = [len(pairs) == k for k in range(len(planes))]
-    settings = [Setting(f"{k}.visible", "plane", [not v for v in view]) for k in flat]
-    settings += [Setting(f"{k}.visible", "plane", view) for k in solid]
+    space = [False] * bool(spatial)
+    settings += [Setting(f"{k}.visible", "plane", [*there, *space]) for k, there in seen.items()]
+    settings += [Setting(f"{k}.visible", "plane", view) for k in spatial]
     for key, side in (("xaxis", 0), ("yaxis", 1)):
         titles = [f"y of unit {p[side]}" for p in last]
         settings.append(Setting(f"layout.{key}.title.text", "plane", titles))
@@ -82,92 +98,23 @@ def phase_figures(data: xr.Dataset) -> Group:
             settings,
             narrow={"height": 380},
             by_class=True,
+            stored=[n for n in (*_PLANES, "ode_path", "fixed_point", *_by_verdict()) if n in data],
         )
     ]
 
 
-def _flat(plot: Plot, data: xr.Dataset) -> list[int]:
-    """Add what is drawn in a plane; return the numbers of its traces."""
-    planes = data.sizes["plane"]
-    plane = ("plane", [*range(planes), planes - 1])  # the last option is space
-    found = []
-    arrows = {
-        "mode": "markers",
-        "opacity": 0.5,
-        "marker": {"symbol": "arrow", "size": 9, "color": "#8A8A8A"},
-        "hoverinfo": "skip",
-    }
-    size = data.sizes["up"]
-    grid = np.repeat(data["up"].values, size), np.tile(data["across"].values, size)
-    arrows |= {"x": grid[1].tolist(), "y": grid[0].tolist()}
-    at: dict[str, Any] = {"plane": plane}
-    found.append(
-        plot.add("scatter", "direction of eq. 3", arrows, marker__angle=Take("direction_flat", at))
-    )
-    for i, name in enumerate(("first", "second")):
-        line = {
-            "mode": "lines",
-            "line": {"dash": "dash", "width": 2, "color": ("#CC79A7", "#56B4E9")[i]},
-        }
-        ends = f"nullcline_{name}"
-        side = "across" if i == 0 else "up"
-        found.append(
-            plot.add(
-                "scatter", f"nullcline of the unit {side}", line,
-                x=Take(ends, at | {"coordinate": 0}), y=Take(ends, at | {"coordinate": 1}),
-            )
-        )  # fmt: skip
-    for i, label in enumerate(names_of(data)):
-        colour = styled(i)["line"]["color"]
-        styles: dict[str, dict[str, Any]] = {
-            "map_path": {"mode": "lines+markers", "marker": {"size": 4, "color": colour}},
-            "ode_path": {"mode": "lines"},
-        }
-        for name, style in styles.items():
-            if f"{name}_seen" not in data:
-                continue
-            dash = "dot" if name == "map_path" else "solid"
-            line = {"line": {"color": colour, "width": 1.5, "dash": dash}}
-            where = at | {"class": i}
-            words = "exact map" if name == "map_path" else "eq. 3"
-            meta = {"meta": {"class": i, "key": words}}
-            found.append(
-                plot.add(
-                    "scatter", f"{label}, {words}", style | line | meta | {"showlegend": False},
-                    x=Take(f"{name}_seen", where | {"coordinate": 0}),
-                    y=Take(f"{name}_seen", where | {"coordinate": 1}),
-                )
-            )  # fmt: skip
-    for verdict, (symbol, _, colour) in reversed(_VERDICTS.items()):  # what is stable lies on top
-        dim = f"{verdict}_point"
-        if dim in data:
-            marker = {"symbol": symbol, "color": colour, "size": 12, "line": {"width": 1.5}}
-            style = {"mode": "markers", "marker": marker, "meta": {"ink": "marker.line.color"}}
-            points = {key: Take(dim, at | {"coordinate": k}) for k, key in enumerate("xy")}
-            found.append(plot.add("scatter", verdict, style, **points))
-    return found
+def _by_verdict() -> list[str]:
+    """Return the names of the points of every verdict; those of `fixed_point` do not tell theirs."""
+    return [f"{verdict}_point_in_space" for verdict in VERDICTS]
 
 
-def _solid(plot: Plot, data: xr.Dataset) -> list[int]:
-    """Add what is drawn in the space of three units; return the numbers of its traces."""
-    found = []
-    for i, label in enumerate(names_of(data)):
-        colour = styled(i)["line"]["color"]
-        for name, words in (("map_path", "exact map"), ("ode_path", "eq. 3")):
-            if name not in data:
-                continue
-            mode = "markers" if name == "map_path" else "lines"
-            style = {"mode": mode, "line": {"color": colour, "width": 4}, "showlegend": False}
-            style |= {"marker": {"color": colour, "size": 3}, "meta": {"class": i, "key": words}}
-            axes = {key: Take(name, {"class": i, "shown": k}) for k, key in enumerate("xyz")}
-            found.append(plot.add("scatter3d", f"{label}, {words}", style, **axes))
-    for verdict, (_, symbol, colour) in _VERDICTS.items():
-        dim = f"{verdict}_point_in_space"
-        if dim in data:
-            style = {"mode": "markers", "marker": {"symbol": symbol, "color": colour, "size": 5}}
-            axes = {key: Take(dim, {"shown": k}) for k, key in enumerate("xyz")}
-            found.append(plot.add("scatter3d", verdict, style, **axes))
-    return found
+def _plane(data: xr.Dataset, pair: list[int]) -> str:
+    """Return a plane in words: its units, and where it cuts the third unit's axis."""
+    words = "units {} and {}".format(*pair)
+    if "plane_at" not in data:
+        return words
+    values = zip(data["shown"].values.tolist(), data.plane_at.values.tolist(), strict=True)
+    return ", ".join([words, *(f"unit {u} at {number(v)}" for u, v in values if u not in pair)])
 
 
 def _caption(data: xr.Dataset) -> str:
@@ -178,8 +125,8 @@ def _caption(data: xr.Dataset) -> str:
         else "Run on for 1,000 layers, the residuals still move."
     )
     if "matrix_alone" in data.attrs:
-        paths = data.sizes["class"]
-        words = f"{paths} path{'s' * (paths != 1)} over {data.sizes['step']} layers."
+        paths = counted(data.sizes["class"], "path")
+        words = f"{paths} over {counted(data.sizes['step'], 'layer')}."
     if "verdict" in data:
         words += _counted(data)
     else:
@@ -208,9 +155,10 @@ def _definition(data: xr.Dataset) -> str:
     alone = "matrix_alone" in data.attrs
     starts = "from the starts that the key names" if alone else "from the mean z(1) of each class"
     words = (
-        f"Residuals y of the first {steps} layers, {starts}: dots joined by dots, the exact map; lines, "
-        "eq. 3. Arrows: direction of eq. 3 in the plane. Dashed: nullclines, (W y)_i = 0; the sides of "
-        "the square are nullclines, too. Points by their verdict in the map."
+        f"Residuals y over {counted(steps, 'layer')}, {starts}: dots joined by dots, the exact map; "
+        "lines, eq. 3. Arrows: direction of eq. 3 in the plane. Dashed: nullclines, (W y)_i = 0; so are "
+        "the sides of the square. Points by their verdict in the map; ×2: two in one place. Of "
+        "paths that coincide the first is the widest."
     )
     if units > 2:
         through = (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from residua.report.palette import plotted
+from residua.report.palette import GREY, plotted
 from residua.report.shown import (
     Choice,
     Group,
@@ -18,19 +18,20 @@ from residua.report.shown import (
     Take,
     laid_out,
     number,
+    signed,
 )
 
 _ACROSS = 5  # pictures in a line
 _SHOWN = {
-    "steady_image": "steady residual, layer 1,000",
-    "last_image": "mean residual at the last layer",
-    "first_image": "mean residual at layer 1",
+    "steady_image": "residual at layer 1,000",
+    "last_image": "residual at the last layer",
+    "first_image": "residual at layer 1",
     "input_image": "mean input",
 }
 
 
 def image_arrays(analysis: xr.Dataset) -> dict[str, Any]:
-    """Return means of inputs, first, last and steady residuals as images (class, row, column).
+    """Return means of inputs, of residuals at layers 1, last and 1,000 as images (class, row, column).
 
     Of colours the mean; nothing where inputs are no images, or units no pixels.
     """
@@ -71,8 +72,8 @@ def image_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
             title,
             _caption(whole.assign(image_arrays(whole)), next(iter(shown))),
             "Mean over the samples of a class of the residuals of those units that are input "
-            "dimensions, in their place in the image, of colours the mean. Steady: the network of one "
-            "map run on for 1,000 layers. All pictures shown together have one scale.",
+            "dimensions, in their place in the image, of colours the mean. At layer 1,000: the "
+            "network of one map, run on. All pictures shown together have one scale.",
             shown,
             names,
             shape,
@@ -92,7 +93,7 @@ def _caption(data: xr.Dataset, name: str) -> str:
             "deviation over classes)."
         )
     if "steady_image" not in data:
-        words += f" No steady residuals: {data.attrs.get('missing_rest', 'none are stored')}."
+        words += f" None at layer 1,000: {data.attrs.get('missing_rest', 'none are stored')}."
     elif not int(data.attrs.get("settled_from", 0)):
         words += " At layer 1,000 the residuals still move."
     return words
@@ -124,32 +125,21 @@ def mosaic(
         scale: colours, "grey" or "diverging".
     """
     across = min(across, len(labels))
-    room, lines = max(1, round(shape[0] / 4)), -(-len(labels) // across)
+    room, lines = max(1, round(0.4 * shape[0])), -(-len(labels) // across)
     plot = Plot()
     style: dict[str, Any] = {
         "meta": {"scale": scale},
-        "colorbar": {"thickness": 14},
+        "colorbar": {"title": {"text": "value"}, "thickness": 14},
         "hovertemplate": "%{z:.3g}<extra></extra>",
     }
     if scale == "diverging":
         style["zmid"] = 0
     plot.add("heatmap", title, style, z=Take(tuple(arrays), by="what", tile=(across, room)))
-    layout = laid_out("", "", height=165 * lines + 40)
+    layout = laid_out("", "", height=185 * lines + 40)
     layout["xaxis"] |= {"visible": False, "constrain": "domain"}
     layout["yaxis"] |= {"visible": False, "autorange": "reversed", "scaleanchor": "x"}
     layout["yaxis"] |= {"constrain": "domain"}
-    layout["annotations"] = [
-        {
-            "text": plotted(label if len(label) <= 14 else f"{label[:13]}…"),
-            "showarrow": False,
-            "font": {"size": 12},
-            "x": (k % across) * (shape[1] + 1) + (shape[1] - 1) / 2,
-            "y": (k // across) * (shape[0] + room) + room - 0.6,
-            "xanchor": "center",
-            "yanchor": "bottom",
-        }
-        for k, label in enumerate(labels)
-    ]
+    layout["annotations"], layout["shapes"] = _named_frames(labels, shape, across, room)
     return Shown(
         name,
         title,
@@ -159,8 +149,36 @@ def mosaic(
         layout,
         (Choice("what", "Show", list(arrays.values())),),
         (Setting("0.name", "what", list(arrays.values())),),
-        narrow={"height": 85 * lines + 110},
+        narrow={"height": 105 * lines + 110},
     )
+
+
+def _named_frames(
+    labels: Sequence[str], shape: tuple[int, int], across: int, room: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the name above each picture and a frame, since its empty parts look like the paper."""
+    corners = [
+        ((k % across) * (shape[1] + 1) - 0.5, (k // across) * (shape[0] + room) + room - 0.5)
+        for k in range(len(labels))
+    ]
+    names: list[dict[str, Any]] = [
+        {
+            "text": plotted(label if len(label) <= 14 else f"{label[:13]}…"),
+            "showarrow": False,
+            "font": {"size": 12},
+            "x": left + shape[1] / 2,
+            "y": top,
+            "xanchor": "center",
+            "yanchor": "bottom",
+        }
+        for label, (left, top) in zip(labels, corners, strict=True)
+    ]
+    frame = {"type": "rect", "line": {"width": 1, "color": GREY}}
+    frames = [
+        frame | {"x0": left, "x1": left + shape[1], "y0": top, "y1": top + shape[0]}
+        for left, top in corners
+    ]
+    return names, frames
 
 
 def pixel_picture(
@@ -221,6 +239,6 @@ def helped(row: np.ndarray, place: tuple[int, int]) -> str:
     worst = np.unravel_index(int(others.argmin()), others.shape)
     return (
         f"The input dimension at row {place[0]}, column {place[1]} is helped most by row "
-        f"{best[0]}, column {best[1]} ({others.max():+.3g}) and hindered most by row {worst[0]}, "
-        f"column {worst[1]} ({others.min():+.3g})."
+        f"{best[0]}, column {best[1]} ({signed(float(others.max()))}) and hindered most by row "
+        f"{worst[0]}, column {worst[1]} ({signed(float(others.min()))})."
     )

@@ -7,10 +7,10 @@ import torch
 import xarray as xr
 
 from residua.report.dynamics_figures import image_shape
-from residua.report.palette import colour, styled
+from residua.report.palette import GREY, SIGNS, VERDICTS, styled
 from residua.report.phase_figures import phase_figures, with_planes
 from residua.report.picture_figures import pixel_picture
-from residua.report.shown import Plot, Section, Shown, Take, laid_out, number
+from residua.report.shown import Plot, Section, Shown, Take, laid_out, number, signed
 
 _MOST = 8  # units of a path
 
@@ -41,7 +41,7 @@ def portrait_section(
                 pixel_picture("helpers", title, row[:inputs].reshape(shape), place, "helper_image")
             )
         else:
-            data = data.assign(w_ij=("unit", row)).assign_coords(unit=range(len(row)))
+            data = data.assign_coords(unit=range(len(row))).assign(_row_arrays(row, unit))
             figures.append(_row(row, unit))
     if len(found.fixed):
         data = data.assign(_multiplier_arrays(found.fixed))
@@ -55,16 +55,34 @@ def portrait_section(
     return Section({"portrait": figures}, data)
 
 
+def _row_arrays(row: np.ndarray, unit: int) -> dict[str, Any]:
+    """Return w_ij of those that help a unit, of those that hinder it, and of itself."""
+    itself = np.arange(len(row)) == unit
+    parts = {"helps": (row > 0) & ~itself, "hinders": (row < 0) & ~itself, "itself": itself}
+    return {name: ("unit", np.where(kept, row, np.nan)) for name, kept in parts.items()}
+
+
 def _row(row: np.ndarray, unit: int) -> Shown:
     plot = Plot()
-    plot.add("bar", "w_ij", {"marker": {"color": colour(0)}}, x=Take("unit"), y=Take("w_ij"))
+    for name, shade in (SIGNS | {"itself": GREY}).items():
+        style = {"marker": {"color": shade}, "hovertemplate": "unit %{x}: %{y:.3g}"}
+        plot.add("bar", name, style, x=Take("unit"), y=Take(name))
+    layout = laid_out("unit j", "w_ij", barmode="overlay")
+    layout["xaxis"] |= {"tickformat": "d"} | ({"dtick": 1} if len(row) <= 20 else {})
+    others = np.where(np.arange(len(row)) == unit, 0, row)
+    said = [
+        f"{word} most by unit {k} ({signed(float(others[k]))})"
+        for word, k in (("helped", others.argmax()), ("hindered", others.argmin()))
+        if others[k] > 0 or (word == "hindered" and others[k] < 0)
+    ]
+    words = f"Unit {unit} is {' and '.join(said) or 'neither helped nor hindered'}"
     return Shown(
         "helpers",
         f"Who helps and who hinders unit {unit}",
-        f"The strongest help is {row.max():+.3g}, the strongest hindrance {row.min():+.3g}.",
+        f"{words}; its own weight is {signed(float(row[unit]))}.",
         f"w_ij of every unit j for i = {unit}.",
         plot,
-        laid_out("unit j", "w_ij"),
+        layout,
     )
 
 
@@ -86,11 +104,12 @@ def _multiplier_arrays(fixed: Any) -> dict[str, Any]:
 
 def _multipliers(fixed: Any) -> Shown:
     plot = Plot()
-    circle = {"mode": "lines", "line": {"color": "#888", "dash": "dot"}, "hoverinfo": "skip"}
+    circle = {"mode": "lines", "line": {"color": GREY, "dash": "dot"}, "hoverinfo": "skip"}
     plot.add("scatter", "radius 1", circle, x=Take("circle_real"), y=Take("circle_imag"))
-    verdicts = list(dict.fromkeys(fixed.verdicts))
-    for i, verdict in enumerate(verdicts):
-        style = {"mode": "markers", "marker": styled(i)["marker"]}
+    verdicts = [v for v in VERDICTS if v in fixed.verdicts]
+    for verdict in reversed(verdicts):  # what is stable lies on top
+        symbol, shade, _ = VERDICTS[verdict]
+        style = {"mode": "markers", "marker": {"symbol": symbol, "color": shade, "size": 8}}
         x, y = Take(f"{verdict}_real"), Take(f"{verdict}_imag")
         plot.add("scatter", verdict, style, x=x, y=y)
     counts = ", ".join(f"{fixed.verdicts.count(v)} {v}" for v in verdicts)

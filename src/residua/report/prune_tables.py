@@ -56,7 +56,7 @@ def _side_by_side(cut: dict[str, Any], tests: dict[str, float] | None) -> Table:
                 "" if error != error else f"{error:.2f} %",
                 *tested,
                 f"{1000 * seconds:.1f} ms",
-                f"{before / seconds:.2f}",
+                f"{before / seconds:.1f}",
             ]
         )
     test = [] if tests is None else ["test error"]

@@ -1,5 +1,7 @@
 """All figures of one run, in the order of reading."""
 
+from dataclasses import replace
+
 import xarray as xr
 
 from residua.report.attribution_figures import attribution_figures, sensitive_figures
@@ -9,9 +11,11 @@ from residua.report.noise_figures import noise_figures
 from residua.report.parting_figures import parting_figures
 from residua.report.phase_figures import phase_figures, with_planes
 from residua.report.picture_figures import image_arrays, image_figures
-from residua.report.shown import Group, Missing
+from residua.report.shown import Group, Missing, Shown
 from residua.report.thinned import Limits, thinned
 from residua.report.trajectory_figures import trajectory_figures, with_unit_choice
+
+_FEW = 5  # layers
 
 
 def run_data(analysis: xr.Dataset, limits: Limits) -> tuple[xr.Dataset, list[str]]:
@@ -44,19 +48,31 @@ def run_figures(data: xr.Dataset, whole: xr.Dataset, cut: Cut | None = None) -> 
         whole: all arrays of the run, of which captions speak.
         cut: what was cut, to be marked.
     """
-    groups: dict[str, Group] = {"Depth": depth_figures(data, whole, cut)}
+    groups = {"Depth": depth_figures(data, whole, cut), **_rest(data, whole)}
+    if data.sizes.get("layer", 0) > _FEW:
+        return groups
+    return {heading: [_whole_ticks(f) for f in group] for heading, group in groups.items()}
+
+
+def _whole_ticks(figure: Shown | Missing) -> Shown | Missing:
+    """Return a figure over layers with a tick at each, where plotly would put some between them."""
+    if isinstance(figure, Missing):
+        return figure
+    axis = figure.layout["xaxis"]
+    if not axis["title"]["text"].startswith(("layer", "state")) or "type" in axis:
+        return figure
+    return replace(figure, layout={**figure.layout, "xaxis": axis | {"dtick": 1}})
+
+
+def _rest(data: xr.Dataset, whole: xr.Dataset) -> dict[str, Group]:
     if "missing_most" in data.attrs:
         why = f"{data.attrs['missing_most']}, so there are figures by layer alone"
-        rest = Missing("Trajectories, portrait, attribution, noise", why)
-        return groups | {"What is missing": [rest]}
-    return groups | {
+        return {"What is missing": [Missing("Trajectories, portrait, attribution, noise", why)]}
+    return {
         "Trajectories": [*trajectory_figures(data, whole), *parting_figures(data, whole)],
         "Phase portrait": phase_figures(data),
         "Cooperation and competition": cooperation_figures(data),
-        "Attribution": [
-            *attribution_figures(data, whole),
-            *sensitive_figures(data, whole),
-        ],
-        "Steady states as images": image_figures(data, whole),
+        "Attribution": [*attribution_figures(data, whole), *sensitive_figures(data, whole)],
+        "Residuals as images": image_figures(data, whole),
         "Noise and perturbation": noise_figures(data, whole),
     }

@@ -7,6 +7,12 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+# Plotly writes small bare digits between powers of ten unless it is told how to write numbers.
+# Asked for more than three ticks, it writes each of 1 to 9 within a decade.
+LOG_AXIS = {"type": "log", "nticks": 3, "tickformat": "~g"}
+# The view of a space, from so far away that the titles of its axes are in the picture.
+SPACE = {"camera": {"eye": {"x": 1.5, "y": 1.5, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.12}}}
 # A number; "@choice", what is chosen; "<@choice", all up to it; a choice and what each option means.
 Index = int | str | tuple[str, Sequence[int]]
 
@@ -101,6 +107,7 @@ class Shown:
         narrow: what is otherwise in the layout of a narrow window.
         click: a choice that a click makes, with the arrays that say where each option lies.
         by_class: whether the page's key of classes is its legend.
+        stored: the arrays whose values its CSV has; default those that are drawn.
     """
 
     name: str
@@ -114,6 +121,7 @@ class Shown:
     narrow: Mapping[str, Any] = field(default_factory=dict)
     click: Mapping[str, str] | None = None
     by_class: bool = False
+    stored: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,7 @@ def either(
     title: str,
     data: xr.Dataset,
     needs: Sequence[str],
-    make: Callable[..., Shown],
+    make: Callable[..., Shown | Missing],
     *whole: xr.Dataset,
 ) -> Shown | Missing:
     """Return a figure, or which array it needs and the data lack or hold no number of.
@@ -176,8 +184,8 @@ def laid_out(
         "margin": {"l": 10, "r": 12, "t": 10, "b": 10},
         "xaxis": {"title": {"text": x}, **more.pop("xaxis", {})},
         "yaxis": {
-            "title": {"text": y},
-            **({"type": "log", "nticks": 5, "exponentformat": "power"} if log else {}),
+            "title": {"text": y, "standoff": 12},
+            **(LOG_AXIS if log else {}),
             **more.pop("yaxis", {}),
         },
         "hovermode": "closest",
@@ -198,9 +206,26 @@ def split_of(data: xr.Dataset) -> str:
 
 def number(value: float) -> str:
     """Return a number in three digits, as captions have it."""
-    return "unknown" if value != value else f"{value:.3g}"
+    return "unknown" if value != value else _printed(f"{value:.3g}")
+
+
+def signed(value: float) -> str:
+    """Return a number in three digits with its sign."""
+    return "unknown" if value != value else _printed(f"{value:+.3g}")
+
+
+def _printed(text: str) -> str:
+    """Return a number with a true minus, and a power of ten for its exponent, as axes have them."""
+    mantissa, _, power = text.partition("e")
+    raised = f"·10{str(int(power)).translate(_RAISED)}" if power else ""
+    return mantissa.replace("-", "−") + raised
 
 
 def percent(value: float) -> str:
     """Return a share in percent."""
-    return "unknown" if value != value else f"{100 * value:.4g} %"
+    return "unknown" if value != value else f"{100 * value:.2f} %"
+
+
+def counted(count: int, word: str) -> str:
+    """Return "1 path" or "2 paths"."""
+    return f"{count} {word}{'s' * (count != 1)}"

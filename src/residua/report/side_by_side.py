@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from residua.report.noise_figures import MEASURES, strength_words
 from residua.report.palette import plotted, styled
 from residua.report.shown import Choice, Plot, Shown, Take, laid_out, number, percent, split_of
 
@@ -123,7 +124,7 @@ def _noise(
         "all-noise",
         "Accuracy against noise",
         f"Under {kinds[0]} noise of the largest strength: {ends}.{note}",
-        "Accuracy under noise on the input, bars ± one standard error.",
+        f"Accuracy under noise on the input, bars ± one standard error. {MEASURES}",
         plot,
         layout,
         (Choice("noise", "Kind of noise", kinds),),
@@ -146,17 +147,19 @@ def _signal(
         ends.append(f"{run} from {number(float(seen[0]))} to {number(float(seen[-1]))}")
     first = next(iter(noisy.values()))
     kinds = first["noise"].values.tolist()
-    levels = [f"strength {k + 1}" for k in range(first.sizes["level"])]
+    levels = [f"level {k + 1}" for k in range(first.sizes["level"])]
+    strength = strength_words(kinds[0], float(first.noise_strength[0, -1]))
     return Shown(
         "all-signal",
         "Signal to noise over depth",
-        f"Under {kinds[0]} noise of the largest strength, from the input to the last state: "
+        f"Under {kinds[0]} noise of {strength}, from the input to the last state: "
         f"{'; '.join(ends)}.{note}",
-        "Trace of the covariance between classes over that of the noise.",
+        "Trace of the covariance between classes over that of the noise. The levels of each kind, the "
+        "weakest first, are the strengths of the figure above.",
         plot,
         laid_out("state t", "signal to noise", log=True),
         (
             Choice("alike", "Kind of noise", kinds),
-            Choice("level", "Strength", levels, start=len(levels) - 1),
+            Choice("level", "Level", levels, start=len(levels) - 1),
         ),
     )

@@ -7,6 +7,7 @@ import xarray as xr
 
 from residua.report.palette import faint, styled
 from residua.report.shown import (
+    SPACE,
     Choice,
     Group,
     Plot,
@@ -109,7 +110,13 @@ def _by_class(data: xr.Dataset, whole: xr.Dataset) -> Shown:
         (
             Choice("what", "Show", ("residuals y_t", "states x_t")),
             Choice("unit", "Unit", units),
-            Choice("around", "Around the mean", ("one standard deviation", "nothing")),
+            # The bands of many classes lie over each other.
+            Choice(
+                "around",
+                "Around the mean",
+                ("one standard deviation", "nothing"),
+                start=int(len(names) > 4),
+            ),
         ),
         (
             *(Setting(f"{k}.visible", "around", (True, False)) for k in bands),
@@ -172,11 +179,18 @@ def _projection(data: xr.Dataset) -> Shown:
             Setting(f"layout.{key}.title.text", "view", [f"axis {k + 1}" for k in side]),
             Setting(f"layout.{key}.range", "view", [ranges[k] for k in side]),
         ]
-    layout = laid_out("axis 1", "axis 2", height=520)
-    layout["scene"] = {
-        f"{key}axis": {"title": {"text": f"axis {k + 1}"}, "range": ranges[k]}
-        for k, key in enumerate("xyz")
-    }
+    layout = laid_out("axis 1", "axis 2", height=560)
+    # Axes are orthonormal, so distances can be seen where all have one scale.
+    layout["xaxis"] |= {"constrain": "domain"}
+    layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
+    layout["scene"] = (
+        SPACE
+        | {"aspectmode": "data"}
+        | {
+            f"{key}axis": {"title": {"text": f"axis {k + 1}"}, "range": ranges[k]}
+            for k, key in enumerate("xyz")
+        }
+    )
     states = [f"state {t}" for t in data["state"].values.tolist()]
     return Shown(
         "projection",

@@ -15,9 +15,12 @@ def e5_tables(found: dict[str, Any]) -> list[Table]:
     rows = [[key, *_e5_row(s)] for key, s in results.items()]
     note = (
         "largest in own class: classes whose most sensitive unit, argmax_i K_ci, has its largest mean "
-        "x_T in them. half decided at: the state from which on half of the decisions are final. settled "
-        "unknown: no one map makes the layers, so that the network cannot be run on."
+        "x_T in them. half decided at: the state from which on half of the decisions are final."
     )
+    if any(not s["settles_can_be_told"] for s in results.values()):
+        note += (
+            " settled unknown: no one map makes the layers, so that the network cannot be run on."
+        )
     tables = [Table("most sensitive units", header, [paper, *rows], note)]
     for key, s in results.items():
         parts = [[name, *(f"{v:.1f} %" for v in both)] for name, both in s["windows"].items()]

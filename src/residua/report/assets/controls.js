@@ -48,6 +48,8 @@ function showRun(name) {
   for (const button of document.querySelectorAll("[data-shows]")) {
     button.setAttribute("aria-pressed", String(button.dataset.shows === name));
   }
+  markEdges();
+  redrawCrossed();
 }
 
 function listenToRuns() {

@@ -37,6 +37,15 @@ function arraysAsRows(spec) {
   return rows;
 }
 
+// Return what is chosen in a figure, for its picture: a pair of words for each choice.
+function choicesOf({ spec, chosen }) {
+  return spec.choices.map(({ name, label, options }) => [label, options[chosen[name]]]);
+}
+
+function slug(text) {
+  return text.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 40);
+}
+
 async function download(element, kind) {
   const { spec } = drawn.get(element);
   if (kind === "csv") {
@@ -44,10 +53,15 @@ async function download(element, kind) {
     return;
   }
   const { data, layout } = build(drawn.get(element), 1000);
-  layout.title = { text: spec.title, x: 0.01, font: { size: 16 } };
-  layout.margin = { ...layout.margin, t: 60 };
+  const words = choicesOf(drawn.get(element));
+  const below = plotted(words.map(([label, option]) => `${label}: ${option}`).join(", "));
+  const text = `${spec.title}<br><span style="font-size:12px">${below}</span>`;
+  layout.title = { text, x: 0.01, font: { size: 16 } };
+  layout.margin = { ...layout.margin, t: 75 };
   layout.showlegend = true;
+  layout.legend = { itemsizing: "constant", ...layout.legend };
   const size = { width: 1000, height: layout.height + 40 };
   const image = await Plotly.toImage({ data, layout }, { format: kind, scale: 2, ...size });
-  save(`${spec.file}.${kind}`, image, "");
+  const name = [spec.file, ...words.map(([label, option]) => slug(`${label} ${option}`))].join("-");
+  save(`${name}.${kind}`, image, "");
 }

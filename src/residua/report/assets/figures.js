@@ -40,27 +40,32 @@ function valuesOf(spec, source, chosen) {
   return found;
 }
 
-// Return traces and layout of a figure as they are to be drawn now.
-function build({ spec, chosen, off }, width) {
+// Return traces and layout with what the choices set in them and in the theme's colours, without data.
+function framed({ spec, chosen }) {
   const data = structuredClone(spec.data);
   const layout = structuredClone(spec.layout);
-  for (const source of spec.sources) {
-    setIn(data[source.trace], source.property, valuesOf(spec, source, chosen));
-  }
   for (const { path, by, values } of spec.settings) {
     const [where, ...rest] = path.split(".");
     const target = where === "layout" ? layout : data[Number(where)];
     setIn(target, rest.join("."), values[chosen[by]]);
   }
+  return { data: shaded(data), layout: shaded(layout) };
+}
+
+// Return traces and layout of a figure as they are to be drawn now.
+function build({ spec, chosen, off }, width) {
+  const { data, layout } = framed({ spec, chosen });
+  for (const source of spec.sources) {
+    setIn(data[source.trace], source.property, valuesOf(spec, source, chosen));
+  }
   if (width < NARROW) {
     merge(layout, spec.narrow);
-    const below = { orientation: "h", y: -0.2, yanchor: "top", thickness: 10, len: 1 };
-    below.title = { side: "top" };
+    const below = { orientation: "h", yref: "container", y: 0, yanchor: "bottom" };
+    Object.assign(below, { thickness: 10, ypad: 16, len: 1, title: { side: "top" } });
     for (const trace of data) if (trace.colorbar) merge(trace, { colorbar: below });
   }
   for (const trace of data) {
-    const scale = trace.meta?.scale;
-    if (scale && SCALES[theme()][scale]) trace.colorscale = SCALES[theme()][scale];
+    if (trace.meta?.scale) trace.colorscale = scaleOf(trace.meta.scale);
     if (trace.meta?.class !== undefined && hidden.has(trace.meta.class)) trace.visible = false;
     if (off.has(keyOf(trace))) trace.visible = false;
     if (trace.meta?.ink) setIn(trace, trace.meta.ink, colourOf("ink"));
@@ -69,9 +74,19 @@ function build({ spec, chosen, off }, width) {
 }
 
 function draw(element) {
-  const { spec } = drawn.get(element);
+  const figure = drawn.get(element);
+  const { spec } = figure;
   const plot = element.querySelector(".plot");
-  const { data, layout } = build(drawn.get(element), plot.clientWidth);
+  if (!plot.clientWidth) return redrawWhenSeen(element);
+  const narrow = isNarrow(plot);
+  // Plotly keeps the room of a colour bar that has gone elsewhere: another layout needs a new plot.
+  if (figure.narrow !== undefined && narrow !== figure.narrow) {
+    Plotly.purge(plot);
+    delete element.dataset.clicks;
+  }
+  figure.narrow = narrow;
+  buildKey(element);
+  const { data, layout } = build(figure, plot.clientWidth);
   plot.style.minHeight = `${layout.height}px`;
   const options = { responsive: true, displaylogo: false, displayModeBar: false };
   return Plotly.react(plot, data, layout, options).then(() => {
@@ -93,6 +108,22 @@ function listenToClicks(element, plot, spec) {
   });
 }
 
+const isNarrow = (plot) => plot.clientWidth < NARROW;
+
 function redrawAll() {
   for (const element of drawn.keys()) if (element.dataset.drawn) draw(element);
+}
+
+// A figure of a run that is not shown has no width: it is drawn when it comes near the window.
+function redrawWhenSeen(element) {
+  delete element.dataset.drawn;
+  nearby.observe(element);
+}
+
+// Draw the figures anew whose width now asks for the other layout; all others plotly fits itself.
+function redrawCrossed() {
+  for (const [element, { narrow }] of drawn) {
+    const plot = element.querySelector(".plot");
+    if (element.dataset.drawn && isNarrow(plot) !== narrow) draw(element);
+  }
 }

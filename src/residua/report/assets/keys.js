@@ -31,13 +31,19 @@ function swatch(trace) {
   return glyph;
 }
 
+// Make the key of a figure anew where a choice has changed what is drawn in it, or how it is called.
 function buildKey(element) {
-  const { spec, off } = drawn.get(element);
+  const figure = drawn.get(element);
+  const { off } = figure;
   const traces = new Map();
-  for (const trace of spec.data) {
-    const name = keyOf(trace);
+  for (const trace of framed(figure).data) {
+    const name = trace.visible !== false && keyOf(trace);
     if (name && !traces.has(name)) traces.set(name, trace);
   }
+  const names = JSON.stringify([theme(), ...traces.keys()]);
+  if (figure.key === names) return;
+  figure.key = names;
+  element.querySelector(".key")?.remove();
   if (traces.size < 2) return;
   const row = document.createElement("div");
   row.className = "key";
@@ -47,7 +53,7 @@ function buildKey(element) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "chip";
-    button.setAttribute("aria-pressed", "true");
+    button.setAttribute("aria-pressed", String(!off.has(name)));
     const words = document.createElement("span");
     // Names were escaped for plotly; here they are text.
     words.textContent = name.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");

@@ -40,10 +40,9 @@ for (const element of document.querySelectorAll("figure[id]")) {
 addEventListener("beforeprint", () => {
   for (const element of drawn.keys()) draw(element);
 });
-let width = innerWidth;
 addEventListener("resize", () => {
-  // A phone that is turned crosses the width at which figures are laid out anew.
-  if (innerWidth < NARROW !== width < NARROW) redrawAll();
-  width = innerWidth;
+  redrawCrossed();
+  markEdges();
 });
+listenToEdges();
 document.documentElement.dataset.ready = "yes";

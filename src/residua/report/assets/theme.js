@@ -1,18 +1,32 @@
 // Light and dark: the reader's choice, else the system's.
-const SCALES = {
-  light: {
-    diverging: [[0, "#D55E00"], [0.5, "#ffffff"], [1, "#0072B2"]],
-    grey: [[0, "#ffffff"], [1, "#16191d"]],
-  },
-  dark: {
-    diverging: [[0, "#F0883E"], [0.5, "#1b2027"], [1, "#56B4E9"]],
-    grey: [[0, "#0d1014"], [1, "#f2f4f7"]],
-  },
-};
+const GREYS = { light: ["#ffffff", "#16191d"], dark: ["#0d1014", "#f2f4f7"] };
 
 function theme() {
   const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   return document.documentElement.dataset.theme || system;
+}
+
+// Colours of series are written as they are on light paper. Return one as the theme has it.
+function shade(colour) {
+  const lighter = (hex) => PAGE.dark[hex] ?? hex;
+  return theme() === "dark" ? colour.replace(/^#[0-9A-F]{6}/, lighter) : colour;
+}
+
+// Return a part of a figure with all colours as the theme has them.
+function shaded(part) {
+  if (typeof part === "string") return shade(part);
+  if (!part || typeof part !== "object") return part;
+  if (Array.isArray(part)) return part.map(shaded);
+  const words = (key) => key === "name" || key === "text";
+  const entries = Object.entries(part).map(([key, value]) => [key, words(key) ? value : shaded(value)]);
+  return Object.fromEntries(entries);
+}
+
+// Return the colours of a picture: "grey", or "diverging" from what hinders to what helps.
+function scaleOf(name) {
+  const [low, high] = GREYS[theme()];
+  if (name === "grey") return [[0, low], [1, high]];
+  return [[0, shade(PAGE.signs.hinders)], [0.5, colourOf("card")], [1, shade(PAGE.signs.helps)]];
 }
 
 function colourOf(name) {
@@ -57,4 +71,8 @@ function nameToggle() {
   const button = document.getElementById("theme");
   button.textContent = theme() === "dark" ? "Light" : "Dark";
   button.setAttribute("aria-label", `Switch to ${button.textContent.toLowerCase()} colours`);
+  for (const line of document.querySelectorAll("[data-class] line")) {
+    line.dataset.light ??= line.getAttribute("stroke");
+    line.setAttribute("stroke", shade(line.dataset.light));
+  }
 }
