@@ -177,13 +177,20 @@ def _matrix():
 
     expected = {
         "phase": partial(phase, planes),
-        "helpers": lambda _: [trace("bar", "w_ij", x=range(4), y=W[2].numpy())],
+        "helpers": lambda _: _helpers(W[2].numpy(), 2),
         "multipliers": multipliers,
         "path": lambda _: [
             line(f"unit {k}", range(1, len(path) + 1), path[:, k]) for k in range(4)
         ],
     }
     return portrait_section(found, planes, 4, 2), expected
+
+
+def _helpers(row, unit):
+    others = np.arange(len(row)) != unit
+    bars = {"helps": (row > 0) & others, "hinders": (row < 0) & others, "itself": ~others}
+    x = range(len(row))
+    return [trace("bar", n, x=x, y=np.where(kept, row, np.nan)) for n, kept in bars.items()]
 
 
 def _model():

@@ -2,6 +2,7 @@
 words of what is chosen, its traces. A new figure needs an entry here."""  # fmt: skip
 
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -129,14 +130,28 @@ def phase(found, chosen):
     if "three" in chosen["plane"]:
         units = found.shown.values.tolist()
         return _paths(found, units) + _rests(found, units)
-    units = numbers(chosen["plane"])
+    units = numbers(chosen["plane"])[:2]  # and where the plane cuts the axis of the third
     plane = found.plane_unit.values.tolist().index(units)
     up, across = np.meshgrid(found.up, found.across, indexing="ij")
     angle = found.direction.transpose("plane", "up", "across")[plane].values.ravel()
     arrows = trace("points", "direction of eq. 3", x=across.ravel(), y=up.ravel(), angle=angle)
     ends = found.nullcline.transpose("plane", "of", "coordinate", "end").values[plane]
-    nulls = [line(f"nullcline of the unit {s}", *ends[k]) for k, s in enumerate(("across", "up"))]
-    return [arrows, *nulls, *_paths(found, units), *_rests(found, units)]
+    nulls = [
+        line(f"nullcline of the unit {s}", *ends[k])
+        for k, s in enumerate(("across", "up"))
+        if np.isfinite(ends[k]).all()
+    ]
+    rests = [*_rests(found, units), _crowds(found, units)]
+    return [arrows, *nulls, *_paths(found, units), *rests]
+
+
+def _crowds(found, units):
+    """Return the places, to 0.02, where several fixed points are seen."""
+    at = [found.shown.values.tolist().index(unit) for unit in units]
+    places = Counter(map(tuple, (found.fixed_point.values[:, at] / 0.02).round().tolist()))
+    several = sorted(place for place, n in places.items() if n > 1)
+    x, y = np.array(several).T * 0.02 if several else ([], [])
+    return trace("points", "points in one place", x=x, y=y)
 
 
 def _paths(found, units):
@@ -190,7 +205,7 @@ def mean_contribution(found, chosen):
 
 
 def sample(found, chosen):
-    k = numbers(chosen["sample"])[0] - 1
+    k = numbers(chosen["sample"])[0]
     pushes = found.sample_contribution.isel(sample=k).transpose("class", "part")
     x, y = words(found.part), words(found["class"])
     colours = [trace("heatmap", "contribution", x=x, y=y, z=pushes, scale="diverging")]
@@ -205,8 +220,12 @@ def decided(found, chosen):
 
 def windows(found, chosen):
     z = found["window_accuracy_mean" if "mean" in chosen["others"] else "window_accuracy"]
-    ends = ["nothing", "input", *words(found.layer)]
-    return [trace("heatmap", "accuracy", x=ends, y=ends, z=z.transpose("from", "to"), scale=(0, 1))]
+    layers = [f"layer {t}" for t in [*found.layer.values, found.sizes["layer"] + 1]]
+    both = [found[name] for name in ("window_accuracy", "window_accuracy_mean")]
+    least = max(1 / found.sizes["class"], min(float(np.nanmin(b)) for b in both))
+    x, y = ["nothing", "input", *layers[:-1]], ["input", *layers]
+    z, ends = z.transpose("from", "to"), (min(least, 0.99), 1)
+    return [trace("heatmap", "accuracy", x=x, y=y, z=z, scale=ends)]
 
 
 def sensitive_unit(found, chosen):
@@ -219,9 +238,9 @@ def sensitive_unit(found, chosen):
 
 def images(found, chosen):
     pictures = {
-        "steady residual, layer 1,000": lambda: found.steady_residual,
-        "mean residual at the last layer": lambda: found.residual_mean.isel(layer=-1),
-        "mean residual at layer 1": lambda: found.residual_mean.isel(layer=0),
+        "residual at layer 1,000": lambda: found.steady_residual,
+        "residual at the last layer": lambda: found.residual_mean.isel(layer=-1),
+        "residual at layer 1": lambda: found.residual_mean.isel(layer=0),
         "mean input": lambda: found.state_mean.isel(state=0),
     }
     rows, wide = found.attrs["image"]
@@ -232,7 +251,7 @@ def images(found, chosen):
 
 def side_by_side(pictures, across=5):
     """Return pictures (n, row, column), n a multiple of `across`, in lines: room above, and between."""
-    above = round(pictures.shape[1] / 4)
+    above = round(0.4 * pictures.shape[1])
     framed = np.pad(pictures, ((0, 0), (above, 0), (0, 1)), constant_values=np.nan)
     lines = [np.hstack(framed[k : k + across]) for k in range(0, len(framed), across)]
     return np.vstack(lines)[:, :-1]
@@ -247,9 +266,9 @@ def gain(found, chosen):
 
 
 def strength(found, kind, k):
-    """Return how a strength of noise may be called."""
-    value = float(found.noise_strength.sel(noise=kind)[k])
-    return f"strength {k + 1}", f"strength {value:g}", f"{value:g}"
+    """Return how a strength of noise is called."""
+    letter = {"gradient-sign": "ε", "salt-and-pepper": "share", "occlusion": "share"}.get(kind, "σ")
+    return f"{letter} = {float(found.noise_strength.sel(noise=kind)[k]):g}"
 
 
 def signal_to_noise(found, chosen):
@@ -296,10 +315,8 @@ def all_noise(runs, chosen):
 def all_signal(runs, chosen):
     traces = []
     for name, found in _noisy(runs).items():
-        ratio = found.signal_to_noise.sel(noise=chosen["noise"])
-        names = [strength(found, chosen["noise"], k) for k in range(found.sizes["level"])]
-        level = next(k for k, said in enumerate(names) if chosen["level"] in said)
-        traces.append(line(name, found.state, ratio.isel(level=level)))
+        ratio = found.signal_to_noise.sel(noise=chosen["alike"])
+        traces.append(line(name, found.state, ratio.isel(level=numbers(chosen["level"])[0] - 1)))
     return traces
 
 

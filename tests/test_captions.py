@@ -12,7 +12,7 @@ from problems import TWO_UNITS
 from residua.analysis import analyse, perturb
 from residua.dynamics.planes import judged
 from residua.report.phase_figures import phase_figures, with_planes
-from residua.report.shown import number, percent
+from residua.report.shown import number, percent, signed
 from residua.report.side_by_side import side_by_side
 from residua.report.thinned import Limits
 
@@ -72,17 +72,17 @@ def test_captions_are_of_the_whole_run(found, limits):
         f"{number(fisher.max())}, at state {fisher.argmax()}; it is {number(fisher[0])} on"
         in (said["fisher"])
     )
-    assert f"at best {percent(probe.max())}, of state {probe.argmax()}." in said["probes"]
+    assert f"the best, of state {probe.argmax()}, in {percent(probe.max())}." in said["probes"]
     first, end = found.pair_distance.values[[0, -1]]
-    assert (
-        f"goes from {number(first[1])} to {number(end[1])}, that of the closest pair from "
-        in (said["class-distance"])
+    assert said["class-distance"] == (
+        "From the input to the last state the distance of the closest class means goes from "
+        f"{number(first[0])} to {number(end[0])}, the mean over all pairs from {number(first[1])} to "
+        f"{number(end[1])}."
     )
-    assert f"closest pair from {number(first[0])} to {number(end[0])}." in said["class-distance"]
     lesion = found.lesion_loss.values
     assert said["lesions"] == (
-        f"Most with layer {lesion.argmax() + 1}, {lesion.max():+.3g} nats; "
-        f"least {lesion.min():+.3g} nats."
+        f"Most with layer {lesion.argmax() + 1}, {signed(lesion.max())} nats; "
+        f"least {signed(lesion.min())} nats."
     )
     shown = known.steady_residual.values[:, :4]
     assert f"lie between {number(shown.min())} and {number(shown.max())}; where" in said["images"]
@@ -135,7 +135,7 @@ def test_the_best_state_of_a_deep_network_is_named_where_it_is_not_drawn():
         said["depth"] == "The validation loss is 2 nats on the input and lowest, 0.1, on state 500."
     )
     assert (
-        "are final from state 500 on; the network's own head is right in 50 % there and in 90 %"
+        "are final from state 500 on; the network's own head is right in 50.00 % there and in 90.00 %"
         in (said["decided"])
     )
 
@@ -145,9 +145,12 @@ def test_the_best_state_of_a_deep_network_is_named_where_it_is_not_drawn():
     [
         (
             [0.1, 0.5, 0.8, 1],
-            "final from state 1 on; the network's own head is right in 20 % there",
+            "final from state 1 on; the network's own head is right in 20.00 % there",
         ),
-        ([0.1, 0.2, 0.3, 0.4], "never final; the network's own head is right in 90 % at the end."),
+        (
+            [0.1, 0.2, 0.3, 0.4],
+            "never final; the network's own head is right in 90.00 % at the end.",
+        ),
         ([0.1, 0.2, np.nan, 0.9], "final from state 3 on; "),
     ],
 )
@@ -187,18 +190,25 @@ def test_a_value_that_is_not_a_number_decides_nothing(found):
 
 def test_noise_is_told_figure_by_figure_and_beside_the_same_samples(found, tmp_path):
     worst = found.noise_accuracy.values[:, -1]
+    kind, strength = (
+        found.noise.values[worst.argmin()],
+        found.noise_strength.values[worst.argmin(), -1],
+    )
+    assert kind == "gradient-sign"
     assert captions(found)["noise-accuracy"] == (
         f"{percent(found.attrs['clean_accuracy'])} of the same samples are right without noise. At the "
-        f"largest strengths {found.noise.values[worst.argmin()]} hurts most: {percent(worst.min())}."
+        f"largest strengths {kind} (ε = {strength:g}) hurts most: {percent(worst.min())}."
     )
     assert found.attrs["clean_accuracy"] == pytest.approx(float(found.head_accuracy[-1]))
     said = captions(without(found, "noise_accuracy", (slice(None), -1)))["noise-accuracy"]
     assert said.endswith("At the largest strengths no accuracy is a number.")
     page = page_of(tmp_path / "page.html", found.drop_vars("gain"))
+    assert "it is the same for every layer" in page  # of one map
+    uneven = found.assign(lesion_loss=found.lesion_loss + 0.01 * found.layer)
     assert "the arrays hold no gain" in page
     assert "was not perturbed" not in page
     assert {"noise-accuracy", "signal-to-noise", "lesions"} <= set(
-        captions(found.drop_vars("gain"))
+        captions(uneven.drop_vars("gain"))
     )
     names = ["gain", "noise_accuracy", "signal_to_noise", "lesion_loss"]
     assert "this run was not perturbed" in page_of(tmp_path / "page.html", found.drop_vars(names))
@@ -244,10 +254,10 @@ def test_the_shares_of_the_axes_are_told_apart(found):
     between, total = given([0.5, 0.3, 0.1], "axis"), given([0.2, 0.1, 0.05], "axis")
     said = captions(found.assign(between_share=between, total_share=total))["projection"]
     assert (
-        "axes 1 and 2 hold 80 %, all three 90 %; of all its variance over samples, the three"
+        "axes 1 and 2 hold 80.00 %, all three 90.00 %; of all its variance over samples, the three"
         in said
     )
-    assert "hold 35 %. " in said
+    assert "hold 35.00 %. " in said
 
 
 def test_fixed_points_are_counted_before_some_are_stored(found):

@@ -9,6 +9,7 @@ import residua as rs
 from pages import array, captions, drawn, held, page_of, small
 from residua.analysis import analyse
 from residua.report.run_tables import run_tables
+from residua.report.shown import signed
 from residua.weights_seen import see_weights
 
 PRESENT = [0, 2, 3]  # class 1 has no samples in the test split
@@ -107,9 +108,9 @@ def test_the_words_of_a_sample_are_those_of_its_label_and_decision(made, page):
     choices = {c["name"]: c["options"] for c in held(page)["figures"]["r0-sample"]["choices"]}
     for k, told in enumerate(choices["sample"]):
         right = "right" if label[k] == decision[k] else f"taken for {'abcd'[decision[k]]}"
-        assert told == f"{k + 1}: class {'abcd'[label[k]]}, {right}"
+        assert told == f"{k}: class {'abcd'[label[k]]}, {right}"
     said = f"{(label == decision).sum()} of the 60 samples shown are classified right; wrong: "
-    wrong = [str(k + 1) for k in np.flatnonzero(label != decision)[:5]]
+    wrong = [str(k) for k in np.flatnonzero(label != decision)[:5]]
     assert captions(made.found)["sample"].startswith(said + ", ".join(wrong))
 
 
@@ -148,7 +149,8 @@ def test_the_matrix_stands_like_units_beside_each_other_and_counts_pairs(made):
     shares = made.found.kind_share[0].to_series().to_dict()
     assert {k: shares[k] for k in kinds} == pytest.approx(kinds)
     assert (
-        "20 % cooperation, 10 % competition, 70 % predation" in captions(made.found)["interactions"]
+        "20.00 % cooperation, 10.00 % competition, 70.00 % predation"
+        in captions(made.found)["interactions"]
     )
     net = rs.ResNet(6, 6, 2, depth=2)
     with torch.no_grad():  # even units help each other and hinder the odd ones, which do the same
@@ -166,8 +168,8 @@ def test_the_pixel_that_helps_most_is_named(made):
     row[pixel] = 0
     best, worst = divmod(int(row.argmax()), 2), divmod(int(row.argmin()), 2)
     said = captions(found)["helpers"]
-    assert f"is helped most by row {best[0]}, column {best[1]} ({row.max():+.3g})" in said
-    assert f"hindered most by row {worst[0]}, column {worst[1]} ({row.min():+.3g})" in said
+    assert f"is helped most by row {best[0]}, column {best[1]} ({signed(row.max())})" in said
+    assert f"hindered most by row {worst[0]}, column {worst[1]} ({signed(row.min())})" in said
 
 
 def test_images_are_the_residuals_in_their_place(made, page):

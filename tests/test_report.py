@@ -332,7 +332,7 @@ def test_what_is_the_same_for_all_is_drawn_once(found):
         {"pair_distance": (("state", "gap"), [[1.0, 1, 1], [2, 2, 2]])},
         coords={"state": [0, 1], "class": ["a", "b"], "gap": ["closest", "mean", "farthest"]},
     )
-    distances = drawn(parting_figures(two), "class-distance")
+    distances = drawn(parting_figures(two, two), "class-distance")
     assert len(distances.plot.traces) == 1
     assert distances.caption == (
         "From the input to the last state the distance of the two class means goes from 1 to 2."
@@ -345,9 +345,9 @@ def test_what_is_the_same_for_all_is_drawn_once(found):
         },
         coords={"layer": [1, 2], "state": [0, 1]},
     )
-    assert "the same for every layer, +0.0115 nats" in noise_figures(lesions)[-1].why
+    assert "the same for every layer, +0.0115 nats" in noise_figures(lesions, lesions)[-1].why
     uneven = lesions.assign(lesion_loss=("layer", [0.0115, -0.02]))
-    assert drawn(noise_figures(uneven), "lesions").caption.endswith("least −0.02 nats.")
+    assert drawn(noise_figures(uneven, uneven), "lesions").caption.endswith("least −0.02 nats.")
 
 
 def test_a_run_cut_after_training_has_no_history_of_depth(found, tmp_path):
@@ -357,7 +357,7 @@ def test_a_run_cut_after_training_has_no_history_of_depth(found, tmp_path):
     assert "Depth over training: not drawn, because the layers went after training" in page
     assert "There is one layer" in page
     layout = held(page)["figures"]["r0-depth"]["layout"]
-    assert layout["xaxis"]["range"] == [-0.5, 3.5]  # not up to the 15 that there were
+    assert layout["xaxis"]["range"] == [-0.5, 1.5]  # not up to the 15 that there were
 
 
 def test_numbers_are_written_as_on_axes():

@@ -54,7 +54,7 @@ def same_scale(got, want, where):
     """Colours: blue above 0 and orange below, or more ink for more, or just the ends of the scale."""
     *ends, lowest, highest = got
     if want not in ("diverging", "grey"):
-        assert (lowest, highest) == want, where
+        assert (lowest, highest) == pytest.approx(want), where
         return
     low, high = (np.array([int(c[k : k + 2], 16) for k in (1, 3, 5)]) for c in ends)
     if want == "grey":

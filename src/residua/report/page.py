@@ -194,6 +194,7 @@ def _page(words: Words, tables: Sequence[Table], sections: Mapping[str, Section]
         headline=html.escape(words.headline),
         lead=html.escape(words.lead),
         tables="\n".join(map(table_html, tables)),
+        words=asset("words.html"),
         bar=bar_html(headings, _classes(sections), _called(sections)),
         body=body,
         foot=html.escape(words.foot),

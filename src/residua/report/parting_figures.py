@@ -27,7 +27,7 @@ def parting_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
             _fisher,
             whole,
         ),
-        either("Distance of class means", data, ("pair_distance",), _distances),
+        either("Distance of class means", data, ("pair_distance",), _distances, whole),
         either("Spread within the classes", data, ("state_std_over_units",), _within, whole),
     ]
     return [*found, _probes(data, whole)] if "probe_accuracy" in data else found
@@ -54,9 +54,9 @@ def _fisher(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     )
 
 
-def _distances(data: xr.Dataset) -> Shown:
+def _distances(data: xr.Dataset, whole: xr.Dataset) -> Shown:
     plot = Plot()
-    two = data.sizes["class"] == 2  # of one pair all three are the same
+    two = whole.sizes["class"] == 2  # of one pair all three are the same
     gaps = ["distance of the two means"] if two else data["gap"].values.tolist()
     for i, name in enumerate(gaps):
         style = styled(i) | {"mode": "lines+markers"}
