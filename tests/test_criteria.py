@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import residua as rs
-from residua.depth import pruning
 from residua.depth.criteria import CRITERIA
+from residua.depth.evidence import evidence
 from residua.depth.latency import latencies
 from residua.depth.pruning import PruneConfig
 
@@ -149,7 +149,7 @@ def test_statistics_score_as_they_say():
 
 
 def evidence_of(name, net, data):
-    return pruning.evidence(net, name, data, data)
+    return evidence(net, name, data, data)
 
 
 @pytest.mark.parametrize("name", [n for n in CRITERIA if n not in ("paper",)])

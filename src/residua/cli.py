@@ -15,6 +15,7 @@ from residua.choices import (
     Adaptive,
     SplitName,
 )
+from residua.cli_bench import bench
 from residua.cli_compare import compare
 from residua.cli_depth import prune
 from residua.cli_experiments import dynamics, reproduce
@@ -240,6 +241,7 @@ app.command()(prune)
 app.command()(compare)
 app.command()(dynamics)
 app.command()(reproduce)
+app.add_typer(bench, name="bench")
 
 
 def finish(run: Any, as_json: bool) -> None:

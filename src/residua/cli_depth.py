@@ -35,7 +35,9 @@ DropPoints = Annotated[
 Speedup = Annotated[
     float | None, typer.Option(help="Most layers with which it is so many times as fast.")
 ]
-Which = Annotated[str, typer.Option(help="Which layers go.")]
+Which = Annotated[
+    str, typer.Option(help='Which layers go; "best" tries five criteria on held-out data.')
+]
 Instead = Annotated[
     str | None,
     typer.Option(help="What makes up for them; default: steps or readers, and the head."),

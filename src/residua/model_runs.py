@@ -12,8 +12,8 @@ from safetensors.torch import save_model
 from torch import nn
 
 from residua.atomic import folder_written_whole, is_part, written_whole
+from residua.depth.evidence import SAMPLES
 from residua.depth.pruning import (
-    SAMPLES,
     Measured,
     PruneConfig,
     PruneReport,

@@ -1,33 +1,28 @@
 """Cut a trained model: gather a rule's evidence, plan, compensate, measure; no training."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
+from residua.depth.candidates import BEST, Candidates, check_criterion
 from residua.depth.compensation import Compensation, kind_named
-from residua.depth.criteria import criterion_named, plan_depth
-from residua.depth.curve import depth_curve
-from residua.depth.curve_records import DepthCurve
+from residua.depth.evidence import ORACLE_SAMPLES
 from residua.depth.fit_job import FitOptions
 from residua.depth.fitting import compensate, usual_compensation
 from residua.depth.latency import latencies
-from residua.depth.oracle import Oracle, oracle
+from residua.depth.oracle import oracle
 from residua.depth.plan import DepthPlan, check_keep, share_weights
-from residua.depth.similarity import Similarity, similarity
 from residua.depth.surgery import Model, apply
 from residua.errors import InputError
 from residua.inputs import as_any_inputs, split_batch
 from residua.layers import ResidualStack
 from residua.losses import Loss, cross_entropy
 from residua.stack import FoundStack
-from residua.statistics import Statistics, accumulate
 from residua.streaming import NO_BATCH, find_layers, first, held_out_figures, refuse_iterators
 
-SAMPLES = 8192  # of the training data, for a rule's evidence
-ORACLE_SAMPLES = 2048  # an oracle runs the network once for each layer, or more often
 Advance = Callable[[float], None]
 
 
@@ -41,7 +36,9 @@ class PruneConfig:
         max_drop_points: the held-out accuracy may fall by this many points; likewise.
         speedup: the model is to be so many times as fast, measured on a batch of the held-out data; as
             many layers stay as that allows.
-        criterion: which layers go; see :func:`residua.plan_depth`. Default "spans".
+        criterion: which layers go; see :func:`residua.plan_depth`. Default "spans". With "best" those
+            of "spans", "greedy", "block-influence", "angular" and "last" are cut, compensated and
+            measured on the held-out data, and the plan that loses least is taken.
         compensation: see :func:`residua.compensate`. Default: "readers+weighted" where every layer has
             weights of its own; where they share them "steps+weighted" (ResNet), "mean+affine"
             (ConvResNet) or "none+affine" (MLP); with another loss than cross-entropy "affine" for
@@ -76,12 +73,7 @@ class PruneConfig:
             not isinstance(self.keep, int) or isinstance(self.keep, bool)
         ):
             raise InputError(f"keep must be a whole number, not {self.keep!r}")
-        criterion_named(self.criterion)
-        if self.criterion == "paper":
-            raise InputError(
-                "'paper' decides by itself how many layers go, one at a time in training; for an aim "
-                "pass another criterion"
-            )
+        check_criterion(self.criterion)
         if self.compensation is not None:
             kind_named(self.compensation)
 
@@ -156,78 +148,89 @@ def prune(
     """
     refuse_iterators(fit_batches, held_out_batches)
     stack, _ = find_layers(model, fit_batches)
-    whole: Any = stack.model
     if config.keep is not None:
         check_keep(config.keep, stack.depth)
-    kind = config.compensation or usual_compensation(stack, config.loss)
-    found = evidence(stack, config.criterion, fit_batches, held_out_batches, config.loss)
-    x = _a_batch(held_out_batches, stack)
-    seconds = latencies([whole], x)[0]
-    before = measure(stack, held_out_batches, config.loss, seconds=seconds)
+    cuts = _Cuts(stack, fit_batches, held_out_batches, config, advance)
+    before = cuts.before
     if config.max_drop_points is not None and before.accuracy != before.accuracy:
         raise InputError("max_drop_points needs the class of each sample; pass max_loss_increase")
-    tried: dict[int, tuple[Model, DepthPlan, Compensation | None, Measured]] = {}
-    rounds = 1 if config.keep is not None else max(1, (stack.depth - 1).bit_length())
-
-    def candidate(keep: int) -> Measured:
-        plan = plan_depth(found, config.criterion, keep=keep)
-        fitted = None
-        if plan.removed:
-            options = FitOptions(loss=config.loss)
-            fitted = compensate(
-                stack, plan, fit_batches, held_out_batches, kind=kind, options=options
-            )
-        of = stack if isinstance(stack, FoundStack) else whole
-        small = apply(plan, of, compensation=fitted)
-        seconds = latencies([whole, small], x)
-        # Relative to the uncut model in the same rounds: a machine's speed drifts.
-        relative = before.seconds * seconds[1] / seconds[0]
-        figures = held_out_figures(small, held_out_batches, config.loss)
-        measured = Measured(len(plan.keep), figures.loss, figures.accuracy, relative)
-        tried[keep] = (small, plan, fitted, measured)  # type: ignore[assignment]
-        advance(1 / rounds)
-        return measured
-
     if config.keep is not None:
         keep = config.keep
-        candidate(keep)
+        cuts.measured(keep)
     else:
         _refuse_unmoved(stack, held_out_batches, config, before)
-        stages = (
-            len(set(stack.stages)) if config.criterion == "spans" else 1
-        )  # a layer stays in each
-        keep = _search(config, before, range(stages, stack.depth + 1), candidate)
-    small, plan, fitted, after = tried[keep]
-    others = tuple(measured for _, _, _, measured in tried.values())
-    return small, PruneReport(plan, fitted, before, after, others)
+        # A layer stays in each stage, except where a criterion is named that knows none.
+        alone = config.criterion not in ("spans", BEST)
+        stages = 1 if alone else len(set(stack.stages))
+        keep = _search(config, before, range(stages, stack.depth + 1), cuts.measured)
+    chosen = cuts.tried[keep]
+    others = tuple(cut.measured for cut in cuts.tried.values())
+    return chosen.model, PruneReport(chosen.plan, chosen.fitted, before, chosen.measured, others)
 
 
-def evidence(
-    model: nn.Module | ResidualStack,
-    criterion: str,
-    fit_batches: Iterable[Any],
-    held_out_batches: Iterable[Any],
-    loss: Loss = cross_entropy,
-) -> Any:
-    """Return what a criterion reads, taken from training batches.
+class _Cut(NamedTuple):
+    """A model cut by a plan: what makes up for the layers that went, and held-out figures."""
 
-    Of "depth-curve" the heads are fitted on them and scored on the held-out ones. The loss is for the
-    criteria that read one.
-    """
-    kind = criterion_named(criterion).evidence
-    stack, _ = find_layers(model, fit_batches)
-    if kind is Statistics:
-        stages = dict.fromkeys(stack.stages)
-        if len(stages) == 1:
-            return accumulate(stack, first(fit_batches, SAMPLES))
-        return [accumulate(stack, first(fit_batches, SAMPLES), stage=s) for s in stages]
-    if kind is Similarity:
-        return similarity(stack, first(fit_batches, SAMPLES))
-    if kind is DepthCurve:
-        return depth_curve(stack, first(fit_batches, SAMPLES), held_out_batches, loss=loss)
-    if kind is Oracle:
-        return oracle(stack, first(fit_batches, ORACLE_SAMPLES), loss=loss)
-    return stack.names
+    model: Any
+    plan: DepthPlan
+    fitted: Compensation | None
+    measured: Measured
+
+
+class _Cuts:
+    """Cuts of one model, each compensated and measured; the best of a depth is kept."""
+
+    def __init__(
+        self,
+        stack: ResidualStack,
+        fit_batches: Iterable[Any],
+        held_out_batches: Iterable[Any],
+        config: PruneConfig,
+        advance: Advance,
+    ):
+        self.stack, self.config, self.advance = stack, config, advance
+        self.fit, self.held_out = fit_batches, held_out_batches
+        self.kind = config.compensation or usual_compensation(stack, config.loss)
+        self.candidates = Candidates(
+            stack, config.criterion, fit_batches, held_out_batches, config.loss
+        )
+        self.x = _a_batch(held_out_batches, stack)
+        seconds = latencies([stack.model], self.x)[0]
+        self.before = measure(stack, held_out_batches, config.loss, seconds=seconds)
+        self.rounds = 1 if config.keep is not None else max(1, (stack.depth - 1).bit_length())
+        self.tried: dict[int, _Cut] = {}
+
+    def measured(self, keep: int) -> Measured:
+        """Return held-out figures of the best cut that leaves so many layers."""
+        plans = self.candidates.plans(keep)
+        cuts = []
+        for plan in plans:
+            cuts.append(self._cut(plan))
+            self.advance(1 / self.rounds / len(plans))
+        best = min(cuts, key=lambda cut: _finite(cut.measured.loss))
+        seconds = latencies([self.stack.model, best.model], self.x)
+        # Relative to the uncut model in the same rounds: a machine's speed drifts.
+        relative = self.before.seconds * seconds[1] / seconds[0]
+        self.tried[keep] = best._replace(measured=replace(best.measured, seconds=relative))
+        return self.tried[keep].measured
+
+    def _cut(self, plan: DepthPlan) -> _Cut:
+        fitted = None
+        if plan.removed:
+            options = FitOptions(loss=self.config.loss)
+            fitted = compensate(
+                self.stack, plan, self.fit, self.held_out, kind=self.kind, options=options
+            )
+        of: Any = self.stack if isinstance(self.stack, FoundStack) else self.stack.model
+        small = apply(plan, of, compensation=fitted)
+        figures = held_out_figures(small, self.held_out, self.config.loss)
+        return _Cut(
+            small, plan, fitted, Measured(len(plan.keep), figures.loss, figures.accuracy, 0.0)
+        )
+
+
+def _finite(loss: float) -> float:
+    return loss if loss == loss else float("inf")
 
 
 def measure(

@@ -15,9 +15,10 @@ import torch
 from residua.convnet import ConvResNet
 from residua.data import DataSplits, load_data, loader
 from residua.depth.criteria import plan_depth
+from residua.depth.evidence import evidence
 from residua.depth.fitting import compensate
 from residua.depth.plan import DepthPlan
-from residua.depth.pruning import evidence, measure
+from residua.depth.pruning import measure
 from residua.depth.surgery import apply
 from residua.provenance import machine, versions
 from residua.pruned import Healing

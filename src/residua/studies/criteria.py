@@ -15,8 +15,9 @@ from torch import nn
 from residua import runs
 from residua.data import DataSplits, loader
 from residua.depth.criteria import CRITERIA, plan_depth
+from residua.depth.evidence import evidence
 from residua.depth.fitting import compensate
-from residua.depth.pruning import evidence, measure
+from residua.depth.pruning import measure
 from residua.depth.surgery import apply
 from residua.provenance import machine, versions
 from residua.run_config import RunConfig

@@ -64,14 +64,14 @@ def vit(blocks: int) -> nn.Module:
     return ViTForImageClassification(config)
 
 
-def gpt(blocks: int) -> nn.Module:
+def gpt(blocks: int, width: int = 128) -> nn.Module:
     """Return a GPT-2 for windows of tokens."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
         vocab_size=VOCABULARY,
         n_positions=WIDTH,
-        n_embd=128,
+        n_embd=width,
         n_layer=blocks,
         n_head=4,
         activation_function="gelu",

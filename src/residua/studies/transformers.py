@@ -25,10 +25,10 @@ from residua.data import loader
 from residua.depth.compensation import Compensation
 from residua.depth.criteria import plan_depth
 from residua.depth.cut_checks import again
+from residua.depth.evidence import evidence
 from residua.depth.fit_job import FitOptions
 from residua.depth.fitting import compensate
 from residua.depth.plan import DepthPlan
-from residua.depth.pruning import evidence
 from residua.depth.surgery import apply
 from residua.healing import heal
 from residua.layers import rows

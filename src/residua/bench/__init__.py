@@ -1,0 +1,1 @@
+"""Benchmarks against other methods and tools; nothing else imports them."""

@@ -1,0 +1,96 @@
+"""The depth benchmark: every cell done once and kept, then set side by side."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from residua.bench.depth_cell import Bench
+from residua.bench.tasks import TASKS, Task, dense
+from residua.errors import InputError
+from residua.stored import read_json
+from residua.studies.transformer_tasks import gpt
+
+CELLS = "cells"
+# Of tasks that a processor without a GPU has no time for; done where they are named.
+LARGE = ("mnist-shared", "mnist-variable")
+SEEDS = 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model of one seed, cut to one depth."""
+
+    task: Task
+    seed: int
+    keep: int
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.task.name}-keep-{self.keep}-seed-{self.seed}"
+
+
+def quick_tasks() -> list[Task]:
+    """Return small forms of two tasks, which take a minute together."""
+    net = TASKS["digits-variable"]
+    small = partial(dense, 64, 66, 10, "variable")
+    text = TASKS["gpt"]
+    return [
+        replace(net, name="quick-digits", build=small, depth=5, keeps=(3,), steps=150),
+        replace(
+            text,
+            name="quick-gpt",
+            build=partial(gpt, width=32),
+            depth=4,
+            keeps=(2,),
+            steps=30,
+            fitted=64,
+        ),
+    ]
+
+
+def chosen_tasks(names: Sequence[str], *, quick: bool) -> list[Task]:
+    """Return the tasks of these names, or all that are not large.
+
+    Raises:
+        InputError: there is no such task, or names are given for the quick form.
+    """
+    if quick and names:
+        raise InputError(f"--quick has tasks of its own, so leave out --task {names[0]}")
+    if quick:
+        return quick_tasks()
+    unknown = [n for n in names if n not in TASKS]
+    if unknown:
+        raise InputError(f"there is no task {unknown[0]!r}; pass one of {', '.join(TASKS)}")
+    return [TASKS[n] for n in names] or [t for n, t in TASKS.items() if n not in LARGE]
+
+
+def cells_of(tasks: Iterable[Task], seeds: int) -> list[Cell]:
+    """Return all cells, those of a seed before those of the next."""
+    return [Cell(t, seed, keep) for seed in range(seeds) for t in tasks for keep in t.keeps]
+
+
+def run_cells(
+    cells: Sequence[Cell], folder: Path, command: str, done: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Do what is missing of the cells, and return all results.
+
+    Args:
+        cells: which.
+        folder: in which each cell has a file in `cells`, and trained models lie in `models`; one that
+            was stopped is gone on with.
+        command: as typed, for the results.
+        done: is told a method when it is done in a cell.
+    """
+    benches = [
+        Bench(c.task, c.seed, c.keep, folder / "models", folder / CELLS / f"{c.name}.json")
+        for c in cells
+    ]
+    return [b.run(done, command) for b in benches]
+
+
+def stored_cells(folder: Path) -> list[dict[str, Any]]:
+    """Return the results that a folder holds."""
+    return [read_json(path) for path in sorted((folder / CELLS).glob("*.json"))]

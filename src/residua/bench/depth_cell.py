@@ -1,0 +1,158 @@
+"""One model cut to one depth by every method: raw, compensated, healed, beside one made so from scratch.
+
+Training data fit, validation data decide (the ridge, and what ours tries), test data are looked at once.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from residua.bench.methods import METHODS, MOST_BLOCKS, Given
+from residua.bench.patch import with_patch
+from residua.bench.tasks import Task, trained
+from residua.data import loader
+from residua.depth.fit_job import FitOptions
+from residua.depth.fitting import compensate
+from residua.depth.plan import DepthPlan
+from residua.depth.pruning import PruneConfig, prune
+from residua.depth.surgery import apply
+from residua.healing import heal
+from residua.provenance import machine, versions
+from residua.stack import FoundStack, find_blocks
+from residua.stored import read_json, write_json
+from residua.streaming import find_layers, first, held_out_figures
+
+MEASURED = 250  # samples a batch where nothing is trained
+HEAL_LR = 5e-4
+COLUMNS = ("raw", "compensated", "healed")
+OURS = "residua"
+
+
+def methods_of(task: Task) -> list[str]:
+    """Return the names of what is compared on a task; of shared weights only the last layers can go."""
+    if task.shared:
+        return [OURS, "paper"]
+    found = [OURS, *METHODS]
+    return found if task.depth <= MOST_BLOCKS else [n for n in found if n != "exhaustive"]
+
+
+@dataclass
+class Bench:
+    """A trained model of a task and seed, its data, and the cell in which results are kept."""
+
+    task: Task
+    seed: int
+    keep: int
+    work: Path
+    path: Path
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, done: Callable[[str], None], command: str) -> dict[str, Any]:
+        """Fill the cell: what is stored is not done again, each result is stored when it is there."""
+        self.found = read_json(self.path) if self.path.exists() else self._new(command)
+        missing = [n for n in methods_of(self.task) if n not in self.found["methods"]]
+        if missing or "scratch" not in self.found:
+            self._load()
+        for name in missing:
+            self.found["methods"][name] = self._method(name)
+            write_json(self.path, self.found)
+            done(name)
+        if "scratch" not in self.found:
+            steps = self.task.steps + self.task.heal_steps
+            small = trained(self.task, self.keep, steps, self.seed, self.work)
+            self.found |= {"uncut": self._figures(self.model), "scratch": self._figures(small)}
+            write_json(self.path, self.found)
+        return self.found
+
+    def _new(self, command: str) -> dict[str, Any]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return {
+            "task": self.task.name,
+            "seed": self.seed,
+            "keep": self.keep,
+            "depth": self.task.depth,
+            "steps": self.task.steps,
+            "heal_steps": self.task.heal_steps,
+            "methods": {},
+            "command": command,
+            "versions": versions(),
+            "machine": machine(),
+        }
+
+    def _load(self) -> None:
+        task = self.task
+        self.model = trained(task, task.depth, task.steps, self.seed, self.work)
+        splits = task.data(self.seed)
+        self.train = splits[0]
+        train, self.val, self.test = (loader(s, MEASURED) for s in splits)
+        self.fit = first(train, task.fitted)
+        x = self.fit[0][0]
+        own = find_layers(self.model, self.fit)[0] if not task.tokens else None
+        self.stack = own if own is not None else find_blocks(self.model, x)
+        self.given = Given(self.stack, self.fit, self.val, task.loss)
+
+    def _method(self, name: str) -> dict[str, Any]:
+        if name == OURS:
+            return self._ours()
+        plan = METHODS[name].plan(self.given, self.keep)
+        same = next(
+            (
+                found
+                for other, found in self.found["methods"].items()
+                if other != OURS and found["keep"] == list(plan.keep)
+            ),
+            None,
+        )
+        cell = {k: same[k] for k in COLUMNS} if same else self._columns(plan)
+        if name == "replaceme":
+            cell |= {"patched": self._figures(with_patch(self.given, plan))}
+        return {"keep": list(plan.keep), "reason": plan.reason, **cell}
+
+    def _columns(self, plan: DepthPlan) -> dict[str, Any]:
+        how = FitOptions(loss=self.task.loss)
+        fitted = compensate(self.stack, plan, self.fit, self.val, options=how)
+        of: Any = self.stack if isinstance(self.stack, FoundStack) else self.model
+        small = apply(plan, of, compensation=fitted)
+        return {
+            "raw": self._figures(apply(plan, of)),
+            "compensated": self._figures(small),
+            "healed": self._figures(self._healed(small)),
+        }
+
+    def _ours(self) -> dict[str, Any]:
+        """Return what `residua.prune` makes with its defaults, with and without compensation."""
+        of: Any = self.stack if isinstance(self.stack, FoundStack) else self.model
+        config = PruneConfig(keep=self.keep, loss=self.task.loss)
+        bare, _ = prune(of, self.fit, self.val, replace(config, compensation="none"))
+        small, report = prune(of, self.fit, self.val, config)
+        return {
+            "keep": list(report.plan.keep),
+            "criterion": report.plan.criterion,
+            "reason": report.plan.reason,
+            "plain": self._figures(apply(report.plan, of)),
+            "raw": self._figures(bare),
+            "compensated": self._figures(small),
+            "healed": self._figures(self._healed(small)),
+        }
+
+    def _healed(self, small: nn.Module) -> nn.Module:
+        further = copy.deepcopy(small)
+        batches = loader(self.train, self.task.batch_size, shuffle_seed=self.seed + 100)
+        config = self.task.training(self.seed, self.task.heal_steps, HEAL_LR)
+        heal(further, batches, config, teacher=self.stack_or_model)
+        return further
+
+    @property
+    def stack_or_model(self) -> Any:
+        """The uncut model in the form in which any of residua's functions takes it."""
+        return self.stack if isinstance(self.stack, FoundStack) else self.model
+
+    def _figures(self, model: nn.Module) -> dict[str, Any]:
+        val = held_out_figures(model, self.val, self.task.loss)
+        found = held_out_figures(model, self.test, self.task.loss)
+        error = None if self.task.tokens else 100 * (1 - found.accuracy)
+        return {"val_loss": val.loss, "loss": found.loss, "error": error}

@@ -1,0 +1,170 @@
+"""The depth benchmark in words and tables, as Markdown and for the terminal."""
+
+import math
+from collections.abc import Sequence
+
+from residua.bench.depth_cell import COLUMNS, OURS
+from residua.bench.depth_tables import (
+    ORACLE,
+    POINTS,
+    SHARE,
+    Results,
+    Standing,
+    interval,
+    led,
+    recovered,
+    standings,
+)
+from residua.bench.methods import METHODS
+from residua.bench.tasks import TASKS
+from residua.report.tables import Table
+
+_HEADS = {"raw": "raw", "compensated": "with compensation", "healed": "after healing"}
+
+
+def depth_tables(results: Results) -> list[Table]:
+    """Return a table of each task and depth, and of the whole."""
+    found = standings(results)
+    keys = dict.fromkeys((s.task, s.keep) for s in found)
+    tables = [_table(results, [s for s in found if (s.task, s.keep) == key]) for key in keys]
+    return [*tables, _whole(results, found)]
+
+
+def _table(results: Results, cells: Sequence[Standing]) -> Table:
+    task, keep, of_loss = cells[0].task, cells[0].keep, cells[0].of_loss
+    key = "loss" if of_loss else "error"
+    same = [r for r in results if (r["task"], r["keep"]) == (task, keep) and "scratch" in r]
+    names = dict.fromkeys(n for s in cells for n in s.values)
+    rows = []
+    for name in sorted(names, key=lambda n: _middle(cells, n)):
+        rows.append([name, *(_cell(s.values.get(name), of_loss) for s in cells)])
+    for name in ("uncut", "scratch"):
+        rows.append([name, *[_cell([r[name][key] for r in same], of_loss)] * len(cells)])
+    unit = "test loss, nats a token" if of_loss else "test error, %"
+    title = f"{task}: {keep} of {same[0]['depth']} layers, {len(same)} seeds, {unit}"
+    return Table(title, ["method", *(_HEADS[s.column] for s in cells)], rows)
+
+
+def _middle(cells: Sequence[Standing], name: str) -> float:
+    """Return by what methods are sorted: the mean in the column with compensation."""
+    one = next((s for s in cells if s.column == "compensated"), cells[0])
+    values = one.values.get(name)
+    return math.inf if values is None else interval(values)[0]
+
+
+def _cell(values: Sequence[float] | None, of_loss: bool) -> str:
+    if values is None:
+        return ""
+    mean, half = interval(values)
+    digits = 4 if of_loss else 2
+    return f"{mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {half:.{digits}f}")
+
+
+def _whole(results: Results, found: Sequence[Standing]) -> Table:
+    rows = []
+    for column in COLUMNS:
+        cells = [s for s in found if s.column == column]
+        first, of = led(cells)
+        rows.append([_HEADS[column], f"{first} of {of}"])
+    first, of = led(found)
+    rows.append(["all", f"{first} of {of}"])
+    seeds = sorted({s.seeds for s in found})
+    note = (
+        f"first, or behind by less than {POINTS:g} point of error ({SHARE:.0%} of the loss of "
+        f"tokens), in the mean over the same seeds ({', '.join(map(str, seeds))}); the oracle "
+        f"({ORACLE}) apart."
+    )
+    return Table("where ours is first or tied", ["column", "cells"], rows, note)
+
+
+def lost_cells(found: Sequence[Standing]) -> list[str]:
+    """Return, in words, every cell in which another method is better by more than a tie."""
+    said = []
+    for s in found:
+        if s.first:
+            continue
+        name, _ = s.best
+        unit = "nats" if s.of_loss else "points"
+        said.append(
+            f"{s.task}, {s.keep} layers, {_HEADS[s.column]}: {name} is better by {s.gap:.3g} {unit}"
+        )
+    return said
+
+
+def behind_paper(found: Sequence[Standing]) -> list[str]:
+    """Return the cells in which ours is behind the paper's rule by more than a tie."""
+    return [
+        f"{s.task}, {s.keep} layers, {_HEADS[s.column]}: by {s.behind('paper'):.3g}"
+        for s in found
+        if "paper" in s.values and not s.tied(s.behind("paper"), interval(s.values["paper"])[0])
+    ]
+
+
+def depth_markdown(results: Results, command: str) -> str:
+    """Return the page of the depth benchmark."""
+    found = standings(results)
+    lines = [_lead(results, command), ""]
+    for table in depth_tables(results):
+        lines += [f"### {table.title}", "", *_markdown(table), ""]
+        if table.note:
+            lines += [table.note, ""]
+    lines += ["### Where another method is better", ""]
+    lines += [f"- {text}" for text in lost_cells(found)] or ["Nowhere by more than a tie."]
+    behind = behind_paper(found)
+    lines += ["", f"Behind the paper's rule: {'; '.join(behind) if behind else 'nowhere'}.", ""]
+    lines += ["### What compensation gives back", "", *_markdown(_recovered(results)), ""]
+    lines += [_regret(found), "", "### Methods", "", *_markdown(_methods())]
+    left = [n for n in TASKS if n not in {r["task"] for r in results}]
+    if left:
+        lines += ["", f"Not run here: {', '.join(left)}."]
+    return "\n".join(lines)
+
+
+def _lead(results: Results, command: str) -> str:
+    first = results[0]
+    versions = ", ".join(f"{k} {v}" for k, v in first["versions"].items())
+    machines = "; ".join(sorted({str(r["machine"]) for r in results}))
+    return (
+        "Same trained model, same training samples for criteria and fits, same depth for all "
+        "methods; four columns: as it is (raw), with residua's compensation, after healing for a "
+        "tenth of the training's steps, and trained from scratch at that depth for as many steps "
+        "in total. Mean over seeds ± half of the 95 % interval. Test data were read once, at the "
+        f"end. `{command}`, {machines}, {versions}."
+    )
+
+
+def _recovered(results: Results) -> Table:
+    rows = [
+        [f"{task}, {keep} layers", *("" if math.isnan(v) else f"{v:.0%}" for v in shares)]
+        for (task, keep), shares in recovered(results).items()
+    ]
+    return Table("", ["of the loss between raw and uncut", OURS, "ReplaceMe's patch"], rows)
+
+
+def _regret(found: Sequence[Standing]) -> str:
+    raw = [s for s in found if s.column == "raw" and ORACLE in s.values]
+    if not raw:
+        return "No exhaustive search was made."
+    worst = max(raw, key=lambda s: s.behind(ORACLE))
+    mean = sum(s.behind(ORACLE) for s in raw if not s.of_loss) / max(
+        1, sum(not s.of_loss for s in raw)
+    )
+    return (
+        f"Regret of ours to the exhaustive search, raw: {mean:.3g} points in the mean over "
+        f"{sum(not s.of_loss for s in raw)} cells of classifiers; at most {worst.behind(ORACLE):.3g} "
+        f"({worst.task}, {worst.keep} layers)."
+    )
+
+
+def _methods() -> Table:
+    rows = [[n, m.formula, m.source] for n, m in METHODS.items() if not n.startswith("random-")]
+    rows.append(["random", "drawn, five times", "common baseline"])
+    rows.insert(0, [OURS, "`residua.prune` with its defaults", "docs/depth.md"])
+    return Table("", ["method", "what goes first", "source"], rows)
+
+
+def _markdown(table: Table) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+    return [line(table.header), line(["---"] * len(table.header)), *map(line, table.rows)]

@@ -1,0 +1,126 @@
+"""What the cells of the depth benchmark come to: means over seeds, who is first, where ours is not."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from residua.bench.depth_cell import COLUMNS, OURS
+
+POINTS, SHARE = 0.1, 0.01  # gaps below these are ties: points of error, share of a loss
+ORACLE = "exhaustive"
+PATCHED = "replaceme, own patch"
+RANDOM = "random (mean of 5)"
+Results = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One cell of the leaderboard: a task cut to a depth, in one column, over seeds.
+
+    Attributes:
+        task, keep, column: which.
+        of_loss: whether the loss is compared, of tokens; else the error in percent.
+        values: of every method one figure a seed, the lower the better.
+        seeds: how many.
+    """
+
+    task: str
+    keep: int
+    column: str
+    of_loss: bool
+    values: Mapping[str, Sequence[float]]
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds there are."""
+        return len(self.values[OURS])
+
+    @property
+    def best(self) -> tuple[str, float]:
+        """The best of the other methods in the mean, the oracle apart, and its figure."""
+        means = {n: float(np.mean(v)) for n, v in self.values.items() if n not in (OURS, ORACLE)}
+        name = min(means, key=lambda n: means[n])
+        return name, means[name]
+
+    @property
+    def gap(self) -> float:
+        """By how much ours is above the best of the others, in the mean over the same seeds."""
+        return float(np.mean(self.values[OURS])) - self.best[1]
+
+    def behind(self, name: str) -> float:
+        """Return by how much ours is above a method, in the mean."""
+        return float(np.mean(self.values[OURS]) - np.mean(self.values[name]))
+
+    def tied(self, gap: float, other: float) -> bool:
+        """Return whether ours is first, or behind by less than what counts."""
+        return gap < (SHARE * other if self.of_loss else POINTS)
+
+    @property
+    def first(self) -> bool:
+        """Whether ours is first or tied."""
+        return self.tied(self.gap, self.best[1])
+
+
+def standings(results: Results) -> list[Standing]:
+    """Return every task, depth and column over all seeds that are there."""
+    found: dict[tuple[str, int, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for cell in results:
+        if "scratch" in cell:
+            for column in COLUMNS:
+                found[cell["task"], cell["keep"], column].append(cell)
+    return [_standing(*key, cells) for key, cells in found.items()]
+
+
+def _standing(task: str, keep: int, column: str, cells: list[Mapping[str, Any]]) -> Standing:
+    of_loss = cells[0]["uncut"]["error"] is None
+    key = "loss" if of_loss else "error"
+    values: dict[str, list[float]] = {}
+    for name in cells[0]["methods"]:
+        values[name] = [c["methods"][name][column][key] for c in cells]
+    drawn = [values.pop(n) for n in list(values) if n.startswith("random-")]
+    if drawn:
+        values[RANDOM] = np.mean(drawn, 0).tolist()
+    if column == "compensated" and "patched" in cells[0]["methods"].get("replaceme", {}):
+        values[PATCHED] = [c["methods"]["replaceme"]["patched"][key] for c in cells]
+    return Standing(task, keep, column, of_loss, values)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean over seeds and the half width of its 95 % interval (NaN of one seed)."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, float("nan")
+    error = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return mean, float(stats.t.ppf(0.975, len(values) - 1)) * error
+
+
+def recovered(results: Results) -> dict[tuple[str, int], tuple[float, float]]:
+    """Return which share of the loss between raw and uncut compensation gives back: ours, ReplaceMe's.
+
+    Both from the raw loss of their own plan; NaN where the cut loses nothing.
+    """
+    found: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+    for cell in results:
+        if "scratch" not in cell:
+            continue
+        uncut, methods = cell["uncut"]["loss"], cell["methods"]
+        ours = _share(methods[OURS], "compensated", uncut)
+        patch = methods.get("replaceme", {})
+        theirs = _share(patch, "patched", uncut) if "patched" in patch else float("nan")
+        found[cell["task"], cell["keep"]].append((ours, theirs))
+    return {k: (float(np.mean(v, 0)[0]), float(np.mean(v, 0)[1])) for k, v in found.items()}
+
+
+def _share(method: Mapping[str, Any], column: str, uncut: float) -> float:
+    raw = method["plain"]["loss"] if "plain" in method else method["raw"]["loss"]
+    return (raw - method[column]["loss"]) / (raw - uncut) if raw > uncut else float("nan")
+
+
+def led(found: Iterable[Standing]) -> tuple[int, int]:
+    """Return in how many cells ours is first or tied, and of how many."""
+    each = [s.first for s in found]
+    return sum(each), len(each)

@@ -1,0 +1,76 @@
+"""ReplaceMe's patch: a square matrix behind the layer before a gap, fitted by least squares."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from residua.bench.methods import Given
+from residua.depth.plan import DepthPlan
+from residua.depth.surgery import apply
+from residua.layers import ResidualStack
+from residua.stack import FoundStack, find_stages
+from residua.streaming import evaluating
+from residua.studies.transformers import patched
+
+
+class Patched(nn.Module):
+    """A cut network of residua that goes on from x + T y after some of its layers."""
+
+    def __init__(self, small: nn.Module, maps: Mapping[int, Tensor]):
+        super().__init__()
+        self.small, self.maps = small, maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+
+        def change(t: int, before: Tensor, after: Tensor) -> Tensor:
+            T = self.maps.get(t)
+            return after if T is None else before + (after - before) @ T
+
+        with find_stages(self.small).change(change):
+            logits: Tensor = self.small(x)
+        return logits
+
+
+def with_patch(given: Given, plan: DepthPlan) -> nn.Module:
+    """Return the cut model with ReplaceMe's patch.
+
+    In transformers the matrix goes into the MLP's last weights, as its authors have it. In a network of
+    residua the last map of a layer is within f, so the matrix is put behind the whole residual while the
+    network runs: x + T y, T = argmin ‖y T + x − L‖², x the state before the layer, L that after the gap.
+    """
+    stack = given.stack
+    if isinstance(stack, FoundStack):
+        return patched(stack, plan, list(given.fit))
+    maps = _maps(stack, plan, given.fit)
+    small: Any = apply(plan, stack.model)
+    return Patched(small, {plan.keep.index(t) + 1: T for t, T in maps.items()})
+
+
+@torch.no_grad()
+def _maps(stack: ResidualStack, plan: DepthPlan, fit: Iterable[Any]) -> dict[int, Tensor]:
+    """Return T of every layer before a gap."""
+    spans = zip(plan.keep, plan.spans(stack.stages), strict=True)
+    gaps = {t: last for t, (_, last) in spans if last != t}
+    added: dict[int, list[Tensor]] = {t: [] for t in gaps}
+    wanted: dict[int, list[Tensor]] = {t: [] for t in gaps}
+
+    def visit(u: int, before: Tensor, after: Tensor) -> None:
+        for t, last in gaps.items():
+            if u == t:
+                added[t].append((after - before).double())
+                wanted[t].append(-before.double())
+            if u == last:
+                wanted[t][-1] += after.double()
+
+    with evaluating(stack.model):
+        for x, _ in fit:
+            with stack.watch(visit):
+                stack.outputs(x)
+    dtype = stack.weight.dtype
+    return {
+        t: torch.linalg.lstsq(torch.cat(added[t]), torch.cat(wanted[t])).solution.to(dtype)
+        for t in gaps
+    }

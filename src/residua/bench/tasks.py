@@ -1,0 +1,196 @@
+"""What the depth benchmark cuts: models, their data, and how they are trained.
+
+All models are trained by the same function, on labels alone; test data are looked at once, at the end.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from residua.choices import Weights
+from residua.data import load_data, loader
+from residua.healing import HealConfig, heal
+from residua.losses import Loss, cross_entropy, next_token
+from residua.nets import ResNet
+from residua.sources import Split
+from residua.studies.transformer_tasks import gpt, vit, windows
+
+Splits = tuple[Split, Split, Split]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, what it learns, and how far it is cut.
+
+    Attributes:
+        name: in tables and files.
+        said: the model and data in words.
+        build: number of layers → a new model.
+        data: seed → training, validation and test data.
+        depth: layers of the uncut model.
+        keeps: how many layers stay, one cell each.
+        steps: of the uncut model's training; healing takes a tenth of them.
+        lr: highest learning rate of the training.
+        batch_size: samples a step.
+        loss: of a sample, or token.
+        fitted: training samples on which criteria and fits are made.
+        shared: whether the layers share their weights, so that only the last can go.
+    """
+
+    name: str
+    said: str
+    build: Callable[[int], nn.Module]
+    data: Callable[[int], Splits]
+    depth: int
+    keeps: tuple[int, ...]
+    steps: int
+    lr: float = 2e-3
+    batch_size: int = 64
+    loss: Loss = cross_entropy
+    fitted: int = 2048
+    shared: bool = False
+
+    @property
+    def tokens(self) -> bool:
+        """Whether the loss is of tokens, so that there is no error in percent."""
+        return self.loss is next_token
+
+    @property
+    def heal_steps(self) -> int:
+        """Steps of a healing."""
+        return max(1, self.steps // 10)
+
+    def training(self, seed: int, steps: int, lr: float) -> HealConfig:
+        """Return how a model of the task is trained."""
+        return HealConfig(
+            steps, lr=lr, weight_decay=0.05, loss=self.loss, seed=seed, accelerator="cpu"
+        )
+
+
+def dense(inputs: int, width: int, classes: int, weights: Weights, layers: int) -> nn.Module:
+    """Return the paper's network with logistic units."""
+    return ResNet(inputs, width, classes, depth=layers, weights=weights)
+
+
+@lru_cache(2)  # to read and scale images takes as long as some cells
+def splits_of(name: str, seed: int) -> Splits:
+    """Return the three parts of a data set, inputs as vectors."""
+    data = load_data(name, seed=seed)
+    train, val, test = (Split(s.x.flatten(1), s.y) for s in (data.train, data.val, data.test))
+    return train, val, test
+
+
+@lru_cache(2)
+def images_of(name: str, seed: int) -> Splits:
+    """Return the three parts of a data set, its grey images with a channel."""
+    data = load_data(name, seed=seed)
+    train, val, test = (Split(s.x[:, None], s.y) for s in (data.train, data.val, data.test))
+    return train, val, test
+
+
+@lru_cache(2)
+def halved_images(seed: int) -> Splits:
+    """Return MNIST with every four pixels averaged, as vectors of 14 by 14."""
+    train, val, test = (
+        Split(nn.functional.avg_pool2d(s.x, 2).flatten(1), s.y) for s in images_of("mnist", seed)
+    )
+    return train, val, test
+
+
+def _small(weights: Weights) -> Task:
+    return Task(
+        f"mnist14-{weights}",
+        f"ResNet, 12 layers of 256 logistic units, {weights} weights, MNIST at 14 by 14 pixels",
+        partial(dense, 196, 256, 10, weights),
+        halved_images,
+        depth=12,
+        keeps=(9, 6, 3),
+        steps=4000,
+        batch_size=128,
+        fitted=8192,
+        shared=weights == "shared",
+    )
+
+
+def _digits(weights: Weights) -> Task:
+    return Task(
+        f"digits-{weights}",
+        f"ResNet, 12 layers of 128 logistic units, {weights} weights, digits",
+        partial(dense, 64, 128, 10, weights),
+        partial(splits_of, "digits"),
+        depth=12,
+        keeps=(9, 6, 3),
+        steps=1000,
+        shared=weights == "shared",
+    )
+
+
+def _mnist(weights: Weights) -> Task:
+    return Task(
+        f"mnist-{weights}",
+        f"ResNet, 15 layers of 1064 logistic units, {weights} weights, MNIST",
+        partial(dense, 784, 1064, 10, weights),
+        partial(splits_of, "mnist"),
+        depth=15,
+        keeps=(11, 8, 4),
+        steps=4000,
+        batch_size=128,
+        fitted=8192,
+        shared=weights == "shared",
+    )
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        _digits("shared"),
+        _digits("variable"),
+        _small("shared"),
+        _small("variable"),
+        Task(
+            "vit",
+            "ViT, 8 blocks of width 64, MNIST",
+            vit,
+            partial(images_of, "mnist"),
+            depth=8,
+            keeps=(6, 4),
+            steps=2000,
+            lr=1e-3,
+            batch_size=128,
+        ),
+        Task(
+            "gpt",
+            "GPT-2, 8 blocks of width 128, what Python says of itself, in 1,024 byte pairs",
+            gpt,
+            windows,
+            depth=8,
+            keeps=(6, 4),
+            steps=1000,
+            lr=1e-3,
+            batch_size=16,
+            loss=next_token,
+            fitted=1024,
+        ),
+        _mnist("shared"),
+        _mnist("variable"),
+    )
+}
+
+
+def trained(task: Task, layers: int, steps: int, seed: int, folder: Path) -> nn.Module:
+    """Return a model trained from scratch; what is in the folder is read, or gone on from."""
+    torch.manual_seed(seed)
+    model = task.build(layers)
+    path = folder / f"{task.name}-{seed}-{layers}-layers-{steps}-steps" / "model.safetensors"
+    if path.exists():
+        load_model(model, path)
+        return model.eval()
+    batches = loader(task.data(seed)[0], task.batch_size, shuffle_seed=seed)
+    heal(model, batches, task.training(seed, steps, task.lr), folder=path.parent)
+    save_model(model, str(path))
+    return model.eval()

@@ -1,0 +1,74 @@
+"""The plans of one criterion, or of several, of which held-out data choose."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from residua.depth.criteria import criterion_named, plan_depth
+from residua.depth.evidence import evidence
+from residua.depth.plan import DepthPlan
+from residua.errors import InputError
+from residua.layers import ResidualStack
+from residua.losses import Loss
+
+BEST = "best"
+# What "best" tries, in this order: of plans that lose as much the first is taken.
+TRIED = ("spans", "greedy", "block-influence", "angular", "last")
+
+
+def check_criterion(name: str) -> None:
+    """Raise InputError unless there is such a criterion, and it leaves as many layers as it is told.
+
+    Raises:
+        InputError: as said.
+    """
+    if name != BEST:
+        criterion_named(name)
+    if name == "paper":
+        raise InputError(
+            "'paper' decides by itself how many layers go, one at a time in training; for an aim "
+            "pass another criterion"
+        )
+
+
+class Candidates:
+    """What criteria read of a model, each kind gathered once, and the plans they make of it.
+
+    Args:
+        stack: the layers of the model.
+        criterion: a criterion's name, or "best" for those in TRIED.
+        fit_batches, held_out_batches, loss: as of :func:`residua.prune`.
+    """
+
+    def __init__(
+        self,
+        stack: ResidualStack,
+        criterion: str,
+        fit_batches: Iterable[Any],
+        held_out_batches: Iterable[Any],
+        loss: Loss,
+    ):
+        self.names = TRIED if criterion == BEST else (criterion,)
+        self.read: dict[type, Any] = {}
+        for name in self.names:
+            kind = criterion_named(name).evidence
+            if kind not in self.read:
+                self.read[kind] = evidence(stack, name, fit_batches, held_out_batches, loss)
+
+    def plans(self, keep: int) -> list[DepthPlan]:
+        """Return the plans that leave so many layers, each once.
+
+        Raises:
+            InputError: no criterion can leave so many.
+        """
+        found: dict[Any, DepthPlan] = {}
+        refused: list[InputError] = []
+        for name in self.names:
+            try:
+                plan = plan_depth(self.read[criterion_named(name).evidence], name, keep=keep)
+            except InputError as error:
+                refused.append(error)
+                continue
+            found.setdefault((plan.keep, plan.firsts or plan.keep), plan)
+        if not found:
+            raise refused[0]
+        return list(found.values())

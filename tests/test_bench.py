@@ -1,0 +1,228 @@
+"""The benchmarks: their plumbing in the quick form, and the figures they make of known cells."""
+
+import json
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import residua as rs
+from residua.bench.depth_page import behind_paper, depth_markdown, lost_cells
+from residua.bench.depth_tables import PATCHED, RANDOM, interval, led, recovered, standings
+from residua.bench.held import held_bytes
+from residua.bench.methods import METHODS, Given
+from residua.bench.patch import with_patch
+from residua.losses import cross_entropy
+from residua.stored import read_json, write_json
+from residua.streaming import held_out_figures
+from test_cli import failing, residua
+
+
+def figures(loss, error):
+    return {"val_loss": float(loss), "loss": float(loss), "error": float(error)}
+
+
+def method(raw, compensated, healed, **more):
+    return {
+        "keep": [1, 2],
+        "raw": figures(raw / 10, raw),
+        "compensated": figures(compensated / 10, compensated),
+        "healed": figures(healed / 10, healed),
+        **more,
+    }
+
+
+def cell(seed, ours, paper, **others):
+    """A cell of a classifier, errors in percent by column; losses are a tenth of them."""
+    methods = {
+        "residua": method(*ours, plain=figures(ours[0] / 10, ours[0])),
+        "paper": method(*paper),
+    }
+    methods |= {name.replace("_", "-"): method(*v) for name, v in others.items()}
+    return {
+        "task": "a task", "seed": seed, "keep": 2, "depth": 4, "methods": methods,
+        "uncut": figures(0.2, 2.0), "scratch": figures(0.3, 3.0),
+        "versions": {"torch": "2"}, "machine": "a machine",
+    }  # fmt: skip
+
+
+def test_who_is_first_is_told_from_means_over_the_same_seeds():
+    cells = [
+        cell(0, (9, 3.0, 3.1), (9, 3.2, 3.0), greedy=(8, 3.5, 3.5), exhaustive=(7, 1, 1)),
+        cell(1, (9, 3.2, 3.3), (11, 3.0, 3.0), greedy=(8, 3.5, 3.5), exhaustive=(7, 1, 1)),
+    ]
+    raw, compensated, healed = standings(cells)
+    assert (raw.column, raw.best, raw.first) == ("raw", ("greedy", 8.0), False)
+    assert raw.gap == pytest.approx(1)
+    assert compensated.best[0] == "paper"  # the oracle is no rival
+    assert compensated.gap == pytest.approx(0)
+    assert compensated.first
+    assert healed.gap == pytest.approx(0.2)
+    assert not healed.first
+    assert led([raw, compensated, healed]) == (1, 3)
+    assert lost_cells([raw, compensated, healed]) == [
+        "a task, 2 layers, raw: greedy is better by 1 points",
+        "a task, 2 layers, after healing: paper is better by 0.2 points",
+    ]
+    assert behind_paper([raw, compensated, healed]) == ["a task, 2 layers, after healing: by 0.2"]
+    page = depth_markdown(cells, "residua bench depth")
+    assert "| uncut | 2.00 ± 0.00 | 2.00 ± 0.00 | 2.00 ± 0.00 |" in page
+    assert "| all | 1 of 3 |" in page
+    assert "Not run here: digits-shared" in page
+
+
+def test_unfinished_cells_do_not_count_and_draws_are_averaged():
+    whole = cell(0, (9, 3, 3), (9, 4, 4), random_0=(5, 5, 5), random_1=(6, 7, 6))
+    whole["methods"]["replaceme"] = method(9, 4, 4, patched=figures(0.35, 3.5))
+    part = {k: v for k, v in cell(1, (1, 1, 1), (1, 1, 1)).items() if k != "scratch"}
+    raw, compensated, _ = standings([whole, part])
+    assert raw.seeds == 1
+    assert raw.values[RANDOM] == [5.5]
+    assert compensated.values[PATCHED] == [3.5]
+    # Raw 0.9, uncut 0.2: 0.3 gives back 6 of 7 parts, ReplaceMe's 0.35 of its own raw 0.9.
+    shares = recovered([whole, part])["a task", 2]
+    np.testing.assert_allclose(shares, [0.6 / 0.7, 0.55 / 0.7])
+
+
+def test_losses_of_tokens_are_tied_within_a_percent():
+    cells = [cell(0, (40, 40.3, 41), (40, 40, 40))]
+    for one in cells:
+        for m in (*one["methods"].values(), {"x": one["uncut"]}, {"x": one["scratch"]}):
+            for found in m.values():
+                if isinstance(found, dict):
+                    found["error"] = None
+    raw, compensated, healed = standings(cells)
+    assert (raw.first, compensated.first, healed.first) == (True, True, False)
+    assert "test loss, nats a token" in depth_markdown(cells, "x")
+
+
+def test_the_interval_is_that_of_student():
+    values = [1.0, 2.0, 4.0]
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    mean, half = interval(values)
+    assert (mean - half, mean + half) == pytest.approx((low, high))
+    assert math.isnan(interval([1.0])[1])
+
+
+@pytest.fixture(scope="module")
+def given():
+    torch.manual_seed(0)
+    net = rs.ResNet(6, 8, 3, depth=5, weights="variable").eval()
+    with torch.no_grad():
+        for k, block in enumerate(net.blocks):
+            block.linear.weight.mul_(3 + k)
+    x = torch.randn(90, 6)
+    batches = [(x[:50], torch.arange(50) % 3), (x[50:], torch.arange(40) % 3)]
+    return Given(rs.find_stack(net), batches, batches, cross_entropy)
+
+
+def test_the_exhaustive_search_is_one(given):
+    plan = METHODS["exhaustive"].plan(given, 3)
+
+    def loss(keep):
+        state = given.stack.net.lift(torch.cat([x for x, _ in given.fit]))
+        for t in range(5):
+            state = given.stack.net.advance(t, state) if t + 1 in keep else state
+        labels = torch.cat([y for _, y in given.fit])
+        return float(torch.nn.functional.cross_entropy(given.stack.net.head(state), labels))
+
+    with torch.no_grad():
+        assert plan.keep == min(combinations(range(1, 6), 3), key=loss)
+
+
+def test_epsilon_takes_the_smallest_maximum(given):
+    plan = METHODS["epsilon"].plan(given, 2)
+    y = rs.trace(given.stack.model, torch.cat([x for x, _ in given.fit])).residuals
+    largest = y.detach().abs().amax((1, 2)).numpy()
+    np.testing.assert_allclose(plan.scores, largest, rtol=1e-6)
+    assert plan.keep == tuple(sorted(np.argsort(-largest)[:2] + 1))
+
+
+def test_replaceme_removes_the_run_with_the_nearest_ends_and_patches_it(given):
+    plan = METHODS["replaceme"].plan(given, 3)
+    x = torch.cat([x for x, _ in given.fit])
+    states = rs.trace(given.stack.model, x).states.detach()
+    cosine = torch.nn.functional.cosine_similarity
+    distance = [float(1 - cosine(states[t], states[t + 2]).mean()) for t in range(4)]
+    first = int(np.argmin(distance)) + 1
+    assert plan.keep == tuple(t for t in range(1, 6) if t not in (first, first + 1))
+    # Where a layer stands before the gap, least squares brings the state after it nearer.
+    plan = rs.DepthPlan(plan.names, (1, 2, 5), "by hand", (None,) * 5, "layers 3 and 4 go")
+    M = (states[2] - states[1]).double().numpy()
+    wanted = (states[4] - states[1]).double().numpy()
+    T = np.linalg.lstsq(M, wanted, rcond=None)[0]
+    after = states[1].numpy() + M @ T
+    with torch.no_grad():
+        net = given.stack.net
+        logits = net.head(net.advance(4, torch.from_numpy(after).float()))
+        small = with_patch(given, plan)
+        torch.testing.assert_close(small(x), logits, atol=1e-4, rtol=1e-4)
+    assert held_out_figures(small, given.held_out).samples == 90
+
+
+def test_held_bytes_count_every_storage_once():
+    model, x = torch.nn.Linear(10, 10), torch.randn(5, 10)
+    y = torch.randn(100)
+    found = {"a": [y[:50], y[50:]], "b": (np.zeros(20), model.weight, x[1:])}
+    assert held_bytes(found, (model, x)) == 400 + 160
+    trace = rs.trace(rs.ResNet(4, 6, 2, depth=3), torch.randn(7, 4))
+    assert held_bytes(trace) >= 4 * 7 * (4 + 3) * 6
+
+
+def test_the_quick_depth_benchmark_is_gone_on_with_cell_by_cell(tmp_path):
+    out = tmp_path / "bench"
+    done = residua("bench", "depth", "--quick", "--json", "--out", out)
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(done.stdout)
+    assert [c["task"] for c in cells] == ["quick-digits", "quick-gpt"]
+    for one in cells:
+        assert {"residua", "paper", "replaceme", "exhaustive", "random-4"} < set(one["methods"])
+        found = [
+            m[c]["loss"] for m in one["methods"].values() for c in ("raw", "compensated", "healed")
+        ]
+        assert np.isfinite(found).all()
+        assert {len(m["keep"]) for m in one["methods"].values()} == {one["keep"]}
+    page = (out / "depth.md").read_text("utf-8")
+    assert "### where ours is first or tied" in page
+    # What is stored is not done again; what is not there is.
+    path = out / "cells" / "quick-digits-keep-3-seed-0.json"
+    stored = read_json(path)
+    stored["methods"]["paper"]["raw"]["loss"] = 1.25
+    del stored["methods"]["taylor"]
+    write_json(path, stored)
+    done = residua("bench", "depth", "--quick", "--out", out)
+    assert done.returncode == 0, done.stderr
+    again = read_json(path)["methods"]
+    assert again["paper"]["raw"]["loss"] == 1.25
+    assert again["taylor"] == cells[0]["methods"]["taylor"]
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80  # without the path
+
+
+def test_the_quick_trace_benchmark_measures_what_is_there(tmp_path):
+    done = residua("bench", "trace", "--quick", "--quiet", "--out", tmp_path / "bench")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
+    found = read_json(tmp_path / "bench" / "trace.json")
+    dense = found["models"][0]
+    kept = dense["tools"]["residua.trace"]["bytes"]
+    numbers = 50 * (31 * 128 + 10)  # 16 states, 15 residuals, the logits
+    assert kept == 4 * numbers
+    assert dense["tools"]["plain forward pass"]["ratios"] == [1.0, 1.0, 1.0]
+    assert 0 < dense["tools"]["residua.accumulate"]["bytes"] < kept
+    for model in found["models"]:
+        missing = model.get("not_run", {})
+        assert set(missing.values()) <= {"not installed", "does not support this model"}
+        assert model.get("missing") or {"residua.accumulate", "residua.trace"} <= set(
+            model["tools"]
+        )
+
+
+def test_what_the_benchmarks_refuse(tmp_path):
+    failing("there is no task 'x'; pass one of digits-shared", "bench", "depth", "--task", "x",
+            "--out", tmp_path / "a")  # fmt: skip
+    failing("--quick has tasks of its own, so leave out --task gpt", "bench", "depth", "--quick",
+            "--task", "gpt", "--out", tmp_path / "a")  # fmt: skip
+    assert not (tmp_path / "a").exists()
