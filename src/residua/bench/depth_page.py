@@ -127,8 +127,9 @@ def _lead(results: Results, command: str) -> str:
     return (
         "Same trained model, same training samples for criteria and fits, same depth for all "
         "methods; four columns: as it is (raw), with residua's compensation, after healing for a "
-        "tenth of the training's steps, and trained from scratch at that depth for as many steps "
-        "in total. Mean over seeds ± half of the 95 % interval. Test data were read once, at the "
+        "tenth of the training's steps (at one of two rates or not at all, as validation "
+        "prefers, for every method), and trained from scratch at that depth for as many steps in "
+        "total. Mean over seeds ± half of the 95 % interval. Test data were read once, at the "
         f"end. `{command}`, {machines}, {versions}."
     )
 
