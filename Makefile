@@ -11,7 +11,7 @@ demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show 
 	$(DEMO)/bin/residua demo --out demo
 
 test: $(DEV)/ready  ## the whole test suite, in two processes
-	$(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile
+	$(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(DEV)/ready  ## the report page in Debian's chromium; without it an error, where `make test` skips
 	RESIDUA_BROWSER=required $(DEV)/bin/python -m pytest tests/test_browser*.py

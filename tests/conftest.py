@@ -9,6 +9,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# Files that take long, longest first: begun last, one of two processes would wait for the other.
+LONG = (
+    "test_training", "test_results", "test_browser", "test_cli", "test_any_model", "test_blocks",
+    "test_compare", "test_bench", "test_controller", "test_browser_values",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: k for k, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
+
+
 @pytest.fixture
 def mnist_dir() -> Path:
     folder = os.environ.get("RESIDUA_DATA")

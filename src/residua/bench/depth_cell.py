@@ -22,7 +22,7 @@ from residua.depth.pruning import PruneConfig, prune
 from residua.depth.surgery import apply
 from residua.healing import heal
 from residua.provenance import machine, versions
-from residua.stack import FoundStack, find_blocks
+from residua.stack import FoundStack
 from residua.stored import read_json, write_json
 from residua.streaming import find_layers, first, held_out_figures
 
@@ -90,9 +90,7 @@ class Bench:
         self.train = splits[0]
         train, self.val, self.test = (loader(s, MEASURED) for s in splits)
         self.fit = first(train, task.fitted)
-        x = self.fit[0][0]
-        own = find_layers(self.model, self.fit)[0] if not task.tokens else None
-        self.stack = own if own is not None else find_blocks(self.model, x)
+        self.stack = find_layers(self.model, self.fit)[0]
         self.given = Given(self.stack, self.fit, self.val, task.loss)
 
     def _method(self, name: str) -> dict[str, Any]:
@@ -115,7 +113,7 @@ class Bench:
     def _columns(self, plan: DepthPlan) -> dict[str, Any]:
         how = FitOptions(loss=self.task.loss)
         fitted = compensate(self.stack, plan, self.fit, self.val, options=how)
-        of: Any = self.stack if isinstance(self.stack, FoundStack) else self.model
+        of = self.layers
         small = apply(plan, of, compensation=fitted)
         return {
             "raw": self._figures(apply(plan, of)),
@@ -125,7 +123,7 @@ class Bench:
 
     def _ours(self) -> dict[str, Any]:
         """Return what `residua.prune` makes with its defaults, with and without compensation."""
-        of: Any = self.stack if isinstance(self.stack, FoundStack) else self.model
+        of = self.layers
         config = PruneConfig(keep=self.keep, loss=self.task.loss)
         bare, _ = prune(of, self.fit, self.val, replace(config, compensation="none"))
         small, report = prune(of, self.fit, self.val, config)
@@ -146,13 +144,13 @@ class Bench:
         for lr in HEAL_RATES:
             further = copy.deepcopy(small)
             config = self.task.training(self.seed, self.task.heal_steps, lr)
-            heal(further, batches, config, teacher=self.stack_or_model)
+            heal(further, batches, config, teacher=self.layers)
             tried.append(further)
         return min(tried, key=lambda m: held_out_figures(m, self.val, self.task.loss).loss)
 
     @property
-    def stack_or_model(self) -> Any:
-        """The uncut model in the form in which any of residua's functions takes it."""
+    def layers(self) -> Any:
+        """The uncut model, or its layers where they had to be found."""
         return self.stack if isinstance(self.stack, FoundStack) else self.model
 
     def _figures(self, model: nn.Module) -> dict[str, Any]:
