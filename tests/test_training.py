@@ -30,7 +30,7 @@ def start(folder, **options):
 
 
 ARGUMENTS = [
-    *("fit", "digits", "--width", "80", "--depth", "8", "--epochs", "10", "--batch-size", "32"),
+    *("fit", "digits", "--width", "80", "--depth", "8", "--epochs", "8", "--batch-size", "32"),
     *("--input-dropout", "0.1", "--threads", "1", "--quiet", "--out"),
 ]
 

@@ -38,14 +38,14 @@ def quick_tasks() -> list[Task]:
     small = partial(dense, 64, 66, 10, "variable")
     text = TASKS["gpt"]
     return [
-        replace(net, name="quick-digits", build=small, depth=5, keeps=(3,), steps=150),
+        replace(net, name="quick-digits", build=small, depth=5, keeps=(3,), steps=60),
         replace(
             text,
             name="quick-gpt",
             build=partial(gpt, width=32),
             depth=4,
             keeps=(2,),
-            steps=30,
+            steps=10,
             fitted=64,
         ),
     ]

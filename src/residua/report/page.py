@@ -1,6 +1,7 @@
 """One self-contained HTML page: of one or several runs, or of sections of figures."""
 
 import html
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,9 +73,14 @@ def write_page(
     limits = Limits()
     for _ in range(_HALVINGS):
         sections = _sections(summaries, analyses, limits, cuts or {})
-        if _fits(_page(words, shown, sections)):
-            break
-        limits = limits.halved()
+        content = _content(sections)
+        page = _page(words, shown, sections, content)
+        over = _overshoot(page, content[1])
+        if over <= 1:
+            write_text(path, page)
+            return
+        for _ in range(math.ceil(3 * math.log2(over))):  # not all that a page holds is halved
+            limits = limits.halved()
     write_sections(path, words, sections, tables=shown)
 
 
@@ -98,7 +104,7 @@ def write_sections(
         some = {name: sections[name] for name in names[:most]}
         left = f" So that the page stays small it shows {most} of {len(names)} parts."
         said = words if most == len(names) else replace(words, lead=words.lead + left)
-        page = _page(said, tables, some)
+        page = _page(said, tables, some, _content(some))
         if _fits(page):
             write_text(path, page)
             return
@@ -181,12 +187,23 @@ def _content(sections: Mapping[str, Section]) -> tuple[str, str]:
     )
 
 
+def _overshoot(page: str, data: str) -> float:
+    """Return how many times too large the arrays of a page are."""
+    size, arrays = (len(text.encode("utf-8", "replace")) for text in (page, data))
+    return arrays / max(1, LARGEST - (size - arrays))
+
+
 def _fits(page: str) -> bool:
     return len(page.encode("utf-8", "replace")) <= LARGEST
 
 
-def _page(words: Words, tables: Sequence[Table], sections: Mapping[str, Section]) -> str:
-    body, data = _content(sections)
+def _page(
+    words: Words,
+    tables: Sequence[Table],
+    sections: Mapping[str, Section],
+    content: tuple[str, str],
+) -> str:
+    body, data = content
     headings = {name: list(section.groups) for name, section in sections.items()}
     return PAGE.format(
         title=html.escape(words.title),
