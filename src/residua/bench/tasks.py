@@ -192,5 +192,6 @@ def trained(task: Task, layers: int, steps: int, seed: int, folder: Path) -> nn.
         return model.eval()
     batches = loader(task.data(seed)[0], task.batch_size, shuffle_seed=seed)
     heal(model, batches, task.training(seed, steps, task.lr), folder=path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, str(path))
     return model.eval()
