@@ -9,13 +9,11 @@ from typing import Any
 from residua.bench.depth_cell import Bench
 from residua.bench.tasks import TASKS, Task, dense
 from residua.errors import InputError
-from residua.stored import read_json
 from residua.studies.transformer_tasks import gpt
 
 CELLS = "cells"
 # Of tasks that a processor without a GPU has no time for; done where they are named.
 LARGE = ("mnist-shared", "mnist-variable")
-SEEDS = 5
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,3 @@ def run_cells(
         for c in cells
     ]
     return [b.run(done, command) for b in benches]
-
-
-def stored_cells(folder: Path) -> list[dict[str, Any]]:
-    """Return the results that a folder holds."""
-    return [read_json(path) for path in sorted((folder / CELLS).glob("*.json"))]

@@ -113,7 +113,8 @@ def depth_markdown(results: Results, command: str) -> str:
     behind = behind_paper(found)
     lines += ["", f"Behind the paper's rule: {'; '.join(behind) if behind else 'nowhere'}.", ""]
     lines += ["### What compensation gives back", "", *_markdown(_recovered(results)), ""]
-    lines += [_regret(found), "", "### Methods", "", *_markdown(_methods())]
+    lines += [_regret(found), "", "### Tasks", "", *_markdown(_tasks(results))]
+    lines += ["", "### Methods", "", *_markdown(_methods())]
     left = [n for n in TASKS if n not in {r["task"] for r in results}]
     if left:
         lines += ["", f"Not run here: {', '.join(left)}."]
@@ -155,6 +156,11 @@ def _regret(found: Sequence[Standing]) -> str:
         f"{sum(not s.of_loss for s in raw)} cells of classifiers; at most {worst.behind(ORACLE):.3g} "
         f"({worst.task}, {worst.keep} layers)."
     )
+
+
+def _tasks(results: Results) -> Table:
+    names = dict.fromkeys(r["task"] for r in results)
+    return Table("", ["task", "what it is"], [[n, TASKS[n].said] for n in names if n in TASKS])
 
 
 def _methods() -> Table:

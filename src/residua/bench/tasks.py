@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from residua.atomic import written_whole
 from residua.choices import Weights
 from residua.data import load_data, loader
 from residua.healing import HealConfig, heal
@@ -21,6 +23,7 @@ from residua.sources import Split
 from residua.studies.transformer_tasks import gpt, vit, windows
 
 Splits = tuple[Split, Split, Split]
+Data = Callable[[int], Splits]
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Task:
     name: str
     said: str
     build: Callable[[int], nn.Module]
-    data: Callable[[int], Splits]
+    data: Data
     depth: int
     keeps: tuple[int, ...]
     steps: int
@@ -102,56 +105,46 @@ def halved_images(seed: int) -> Splits:
     return train, val, test
 
 
-def _small(weights: Weights) -> Task:
-    return Task(
-        f"mnist14-{weights}",
-        f"ResNet, 12 layers of 256 logistic units, {weights} weights, MNIST at 14 by 14 pixels",
-        partial(dense, 196, 256, 10, weights),
-        halved_images,
-        depth=12,
-        keeps=(9, 6, 3),
-        steps=4000,
-        batch_size=128,
-        fitted=8192,
-        shared=weights == "shared",
-    )
+def _both(
+    name: str, said: str, build: Callable[..., nn.Module], data: Data, **more: Any
+) -> list[Task]:
+    """Return a task of the paper's network with shared weights, and one with variable weights."""
+    return [
+        Task(
+            f"{name}-{weights}",
+            f"{said}, {weights} weights",
+            partial(build, weights),
+            data,
+            shared=weights == "shared",
+            **more,
+        )
+        for weights in get_args(Weights)
+    ]
 
 
-def _digits(weights: Weights) -> Task:
-    return Task(
-        f"digits-{weights}",
-        f"ResNet, 12 layers of 128 logistic units, {weights} weights, digits",
-        partial(dense, 64, 128, 10, weights),
-        partial(splits_of, "digits"),
-        depth=12,
-        keeps=(9, 6, 3),
-        steps=1000,
-        shared=weights == "shared",
-    )
-
-
-def _mnist(weights: Weights) -> Task:
-    return Task(
-        f"mnist-{weights}",
-        f"ResNet, 15 layers of 1064 logistic units, {weights} weights, MNIST",
-        partial(dense, 784, 1064, 10, weights),
-        partial(splits_of, "mnist"),
-        depth=15,
-        keeps=(11, 8, 4),
-        steps=4000,
-        batch_size=128,
-        fitted=8192,
-        shared=weights == "shared",
-    )
-
+_LONG = {"steps": 4000, "batch_size": 128, "fitted": 8192}
 
 TASKS = {
     task.name: task
     for task in (
-        _digits("shared"),
-        _digits("variable"),
-        _small("shared"),
-        _small("variable"),
+        *_both(
+            "digits",
+            "ResNet, 12 layers of 128 logistic units, digits",
+            partial(dense, 64, 128, 10),
+            partial(splits_of, "digits"),
+            depth=12,
+            keeps=(9, 6, 3),
+            steps=1000,
+        ),
+        *_both(
+            "mnist14",
+            "ResNet, 12 layers of 256 logistic units, MNIST at 14 by 14 pixels",
+            partial(dense, 196, 256, 10),
+            halved_images,
+            depth=12,
+            keeps=(9, 6, 3),
+            **_LONG,
+        ),
         Task(
             "vit",
             "ViT, 8 blocks of width 64, MNIST",
@@ -176,8 +169,15 @@ TASKS = {
             loss=next_token,
             fitted=1024,
         ),
-        _mnist("shared"),
-        _mnist("variable"),
+        *_both(
+            "mnist",
+            "ResNet, 15 layers of 1064 logistic units, MNIST",
+            partial(dense, 784, 1064, 10),
+            partial(splits_of, "mnist"),
+            depth=15,
+            keeps=(11, 8, 4),
+            **_LONG,
+        ),
     )
 }
 
@@ -193,5 +193,6 @@ def trained(task: Task, layers: int, steps: int, seed: int, folder: Path) -> nn.
     batches = loader(task.data(seed)[0], task.batch_size, shuffle_seed=seed)
     heal(model, batches, task.training(seed, steps, task.lr), folder=path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_model(model, str(path))
+    with written_whole(path) as part:
+        save_model(model, str(part))
     return model.eval()

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from residua.stack import find_blocks
 from residua.statistics import accumulate
 from residua.streaming import find_layers
 from residua.tracing import trace
@@ -56,11 +55,7 @@ def _forward(model: nn.Module, x: Any) -> Call:
 
 def _layers(model: nn.Module, x: Any) -> Any:
     """Return the layers of a model, found once: what a user does before many calls."""
-    batches = [(x, torch.zeros(len(x), dtype=torch.long))]
-    try:
-        return find_layers(model, batches)[0]
-    except Exception:
-        return find_blocks(model, x)
+    return find_layers(model, [x])[0]
 
 
 def _accumulate(model: nn.Module, x: Any) -> Call:

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from residua.report.palette import faint, styled
+from residua.report.projection_figures import projection
 from residua.report.shown import (
-    SPACE,
     Choice,
     Group,
     Plot,
@@ -18,13 +18,11 @@ from residua.report.shown import (
     laid_out,
     largest,
     number,
-    percent,
 )
 from residua.report.thinned import names_of
 
 _WHAT = ("residual", "state")
 _TITLES = ("residual y_t", "state x_t")
-_VIEWS = ("axes 1 and 2", "axes 1 and 3", "axes 2 and 3", "three dimensions")
 
 
 def with_unit_choice(data: xr.Dataset) -> xr.Dataset:
@@ -61,7 +59,7 @@ def trajectory_figures(data: xr.Dataset, whole: xr.Dataset) -> Group:
             "The classes come apart: states in projection",
             data,
             ("projected", "projected_mean", "between_share", "total_share"),
-            _projection,
+            projection,
         ),
     ]
 
@@ -141,98 +139,3 @@ def _largest_and_smallest(whole: xr.Dataset) -> str:
 def names_raw(data: xr.Dataset) -> list[str]:
     """Return the labels of the classes as they are."""
     return [str(v) for v in data["class"].values.tolist()]
-
-
-def _projection(data: xr.Dataset) -> Shown:
-    plot = Plot()
-    flat, deep = [], []
-    first, second = ("view", (0, 0, 1, 0)), ("view", (1, 2, 2, 1))
-    for i, name in enumerate(names_of(data)):
-        look = styled(i)
-        meta: dict[str, Any] = {"meta": {"class": i}}
-        cloud = meta | {"mode": "markers", "opacity": 0.7, "hoverinfo": "name"}
-        trail = meta | {"mode": "lines", "hoverinfo": "skip", "showlegend": False}
-        parts: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
-            ("projected", cloud, {"state": "@t", "class": i}),
-            ("projected_mean", trail, {"state": "<@t", "class": i}),
-        )
-        for array, style, at in parts:
-            line = {"line": look["line"] | {"width": 2.5}}
-            marker = {"marker": look["marker"] | {"size": 5}}
-            flat.append(
-                plot.add(
-                    "scatter", name, style | line | marker,
-                    x=Take(array, at | {"axis": first}), y=Take(array, at | {"axis": second}),
-                )
-            )  # fmt: skip
-            small = {"marker": {"color": look["marker"]["color"], "size": 2.5}}
-            axes = {key: Take(array, at | {"axis": k}) for k, key in enumerate("xyz")}
-            thick = {"line": look["line"] | {"width": 5}}
-            deep.append(plot.add("scatter3d", name, style | thick | small, **axes))
-    ranges = [_range(data.projected.isel(axis=k).values) for k in range(3)]
-    solid = (False, False, False, True)
-    settings = [Setting(f"{k}.visible", "view", [not v for v in solid]) for k in flat]
-    settings += [Setting(f"{k}.visible", "view", solid) for k in deep]
-    for key, side in (("xaxis", first[1]), ("yaxis", second[1])):
-        settings += [
-            Setting(f"layout.{key}.visible", "view", [not v for v in solid]),
-            Setting(f"layout.{key}.title.text", "view", [f"axis {k + 1}" for k in side]),
-            Setting(f"layout.{key}.range", "view", [ranges[k] for k in side]),
-        ]
-    layout = laid_out("axis 1", "axis 2", height=560)
-    # Axes are orthonormal, so distances can be seen where all have one scale.
-    layout["xaxis"] |= {"constrain": "domain"}
-    layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
-    layout["scene"] = (
-        SPACE
-        | {"aspectmode": "data"}
-        | {
-            f"{key}axis": {"title": {"text": f"axis {k + 1}"}, "range": ranges[k]}
-            for k, key in enumerate("xyz")
-        }
-    )
-    states = [f"state {t}" for t in data["state"].values.tolist()]
-    return Shown(
-        "projection",
-        "The classes come apart: states in projection",
-        _projection_caption(data),
-        "Every point is a sample's state x_t, less the mean over all samples shown, along three "
-        "orthonormal axes: those in which the class means of the last state differ most; lines: "
-        "the class means from the input on. The axes and their scale stay the same for all t.",
-        plot,
-        layout,
-        (
-            Choice("t", "Layer", states, start=len(states) - 1, kind="slider"),
-            Choice("view", "Seen along", _VIEWS),
-        ),
-        settings,
-        by_class=True,
-    )
-
-
-def _range(values: np.ndarray) -> list[float]:
-    """Return the ends of an axis that holds all values."""
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return [-1.0, 1.0]
-    low, high = float(known.min()), float(known.max())
-    room = 0.05 * (high - low) or 1.0
-    return [low - room, high + room]
-
-
-def _projection_caption(data: xr.Dataset) -> str:
-    between = float(data.between_share.sum())
-    two = float(data.between_share[:2].sum())
-    words = (
-        "Of the variance between the class means of the last state, axes 1 and 2 hold "
-        f"{percent(two)}, all three {percent(between)}; of all its variance over samples, the "
-        f"three hold {percent(float(data.total_share.sum()))}. {data.sizes['member']} samples of a "
-        "class at most are shown"
-    )
-    if "fisher" in data and bool(np.isfinite(data.fisher).all()):
-        first, last = float(data.fisher[0]), float(data.fisher[-1])
-        words += (
-            f"; between all units, variance between classes over that within goes from {number(first)} "
-            f"on the input to {number(last)} on the last state"
-        )
-    return words + "."
