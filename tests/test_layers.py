@@ -19,7 +19,7 @@ ORDER = [
     {"inputs"},
     {"store", "stack", "padding"},
     {"streaming"},
-    {"tracing", "statistics"},
+    {"tracing", "statistics", "running"},
     {"dynamics", "transients"},
     {"depth"},
     {"progress", "folder", "teaching"},

@@ -66,7 +66,7 @@ def prune(
     max_loss_increase: LossIncrease = None,
     max_drop_points: DropPoints = None,
     speedup: Speedup = None,
-    criterion: Which = "spans",
+    criterion: Which = "best",
     compensation: Instead = None,
     heal: Heal = 0,
     heal_lr: HealRate = None,

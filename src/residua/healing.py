@@ -21,6 +21,7 @@ from residua.inputs import as_any_inputs, check_labels, split_batch
 from residua.layers import weight_of
 from residua.losses import Loss, cross_entropy, sample_losses
 from residua.progress import StepBar, quietly
+from residua.running import renew_running_statistics
 from residua.stack import FoundStack
 from residua.streaming import evaluating, refuse_iterators
 from residua.teaching import Paired, distance, divergence, outputs_and_states, paired
@@ -120,6 +121,8 @@ def heal(
     last = folder / HEALING if folder is not None else None
     module = _Healing(model, config, teacher, plan)
     begun = _begun(last, module.made_of) if last is not None and last.exists() else 0
+    if not begun:
+        renew_running_statistics(model, batches)
     kept: list[Any] = []
     if folder is not None:
         kept.append(

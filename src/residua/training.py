@@ -20,6 +20,7 @@ from residua.data import DataSplits, loader
 from residua.errors import InputError, StoppedError
 from residua.layers import like, outputs_of
 from residua.progress import TrainingBar
+from residua.running import renew_running_statistics
 from residua.sources import Split
 from residua.stack import find_stages
 from residua.train_config import TrainConfig
@@ -153,8 +154,11 @@ def fit(
     module = Classifier(net, config) if teacher is None else Distiller(net, config, teacher)
     module.made_of |= {"data": fingerprint(data), "callbacks": names_of(callbacks)}
     last = folder / "checkpoints" / "last.ckpt"
+    train = loader(data.train, config.batch_size, shuffle_seed=config.seed)
     if last.exists():
         refuse_foreign(last, module.made_of)
+    elif teacher is not None:
+        renew_running_statistics(net, train)
     trainer = make_trainer(
         config,
         callbacks=[*callbacks, last_checkpoint(folder), *([TrainingBar()] if progress else [])],
@@ -164,7 +168,6 @@ def fit(
         num_sanity_val_steps=0,
         log_every_n_steps=1,
     )
-    train = loader(data.train, config.batch_size, shuffle_seed=config.seed)
     with suppress(SystemExit):  # Lightning's answer to Ctrl-C
         trainer.fit(
             module,

@@ -13,7 +13,7 @@ from residua.studies.transformer_tasks import gpt
 
 CELLS = "cells"
 # Of tasks that a processor without a GPU has no time for; done where they are named.
-LARGE = ("mnist-shared", "mnist-variable")
+LARGE = ("mnist-shared", "mnist-variable", "conv20-cifar10", "conv56-cifar10")
 
 
 @dataclass(frozen=True)

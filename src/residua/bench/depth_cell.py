@@ -20,6 +20,7 @@ from residua.depth.fitting import compensate
 from residua.depth.plan import DepthPlan
 from residua.depth.pruning import PruneConfig, prune
 from residua.depth.surgery import apply
+from residua.errors import InputError
 from residua.healing import heal
 from residua.provenance import machine, versions
 from residua.stack import FoundStack
@@ -27,7 +28,6 @@ from residua.stored import read_json, write_json
 from residua.streaming import find_layers, first, held_out_figures
 
 MEASURED = 250  # samples a batch where nothing is trained
-HEAL_RATES = (1e-4, 5e-4)
 COLUMNS = ("raw", "compensated", "healed")
 OURS = "residua"
 
@@ -53,7 +53,14 @@ class Bench:
 
     def run(self, done: Callable[[str], None], command: str) -> dict[str, Any]:
         """Fill the cell: what is stored is not done again, each result is stored when it is there."""
-        self.found = read_json(self.path) if self.path.exists() else self._new(command)
+        made_of = self._made_of()
+        self.found = (
+            read_json(self.path) if self.path.exists() else made_of | self._made_by(command)
+        )
+        if any(self.found.get(k) != v for k, v in made_of.items()):
+            raise InputError(
+                f"{str(self.path)!r} holds results of another task of the same name; pass another folder"
+            )
         missing = [n for n in methods_of(self.task) if n not in self.found["methods"]]
         if missing or "scratch" not in self.found:
             self._load()
@@ -68,20 +75,26 @@ class Bench:
             write_json(self.path, self.found)
         return self.found
 
-    def _new(self, command: str) -> dict[str, Any]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+    def _made_of(self) -> dict[str, Any]:
+        """Return what a stored cell must agree with."""
+        task = self.task
         return {
-            "task": self.task.name,
+            "task": task.name,
+            "said": task.said,
             "seed": self.seed,
             "keep": self.keep,
-            "depth": self.task.depth,
-            "steps": self.task.steps,
-            "heal_steps": self.task.heal_steps,
-            "methods": {},
-            "command": command,
-            "versions": versions(),
-            "machine": machine(),
+            "depth": task.depth,
+            "steps": task.steps,
+            "lr": task.lr,
+            "batch_size": task.batch_size,
+            "fitted": task.fitted,
+            "heal_steps": task.heal_steps,
+            "heal_rates": list(task.heal_rates),
         }
+
+    def _made_by(self, command: str) -> dict[str, Any]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return {"methods": {}, "command": command, "versions": versions(), "machine": machine()}
 
     def _load(self) -> None:
         task = self.task
@@ -96,12 +109,15 @@ class Bench:
     def _method(self, name: str) -> dict[str, Any]:
         if name == OURS:
             return self._ours()
-        plan = METHODS[name].plan(self.given, self.keep)
+        try:
+            plan = METHODS[name].plan(self.given, self.keep)
+        except InputError as error:
+            return {"refused": str(error)}  # no run of so many layers within a stage, say
         same = next(
             (
                 found
                 for other, found in self.found["methods"].items()
-                if other != OURS and found["keep"] == list(plan.keep)
+                if other != OURS and found.get("keep") == list(plan.keep)
             ),
             None,
         )
@@ -138,10 +154,10 @@ class Bench:
         }
 
     def _healed(self, small: nn.Module) -> nn.Module:
-        """Return the model trained at one of two rates, or as it was, whichever validation prefers."""
+        """Return the model trained at one of the rates, or as it was, whichever validation prefers."""
         batches = loader(self.train, self.task.batch_size, shuffle_seed=self.seed + 100)
         tried = [small]
-        for lr in HEAL_RATES:
+        for lr in self.task.heal_rates:
             further = copy.deepcopy(small)
             config = self.task.training(self.seed, self.task.heal_steps, lr)
             heal(further, batches, config, teacher=self.layers)

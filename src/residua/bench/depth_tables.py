@@ -80,7 +80,9 @@ def _standing(task: str, keep: int, column: str, cells: list[Mapping[str, Any]])
     key = "loss" if of_loss else "error"
     values: dict[str, list[float]] = {}
     for name in cells[0]["methods"]:
-        values[name] = [c["methods"][name][column][key] for c in cells]
+        each = [c["methods"][name] for c in cells]
+        if not any("refused" in one for one in each):
+            values[name] = [one[column][key] for one in each]
     drawn = [values.pop(n) for n in list(values) if n.startswith("random-")]
     if drawn:
         values[RANDOM] = np.mean(drawn, 0).tolist()

@@ -27,7 +27,7 @@ class Patched(nn.Module):
 
         def change(t: int, before: Tensor, after: Tensor) -> Tensor:
             T = self.maps.get(t)
-            return after if T is None else before + (after - before) @ T
+            return after if T is None else before + _units_last(_units_last(after - before) @ T)
 
         with find_stages(self.small).change(change):
             logits: Tensor = self.small(x)
@@ -39,7 +39,8 @@ def with_patch(given: Given, plan: DepthPlan) -> nn.Module:
 
     In transformers the matrix goes into the MLP's last weights, as its authors have it. In a network of
     residua the last map of a layer is within f, so the matrix is put behind the whole residual while the
-    network runs: x + T y, T = argmin ‖y T + x − L‖², x the state before the layer, L that after the gap.
+    network runs: x + T y, T = argmin ‖y T + x − L‖², x the state before the layer, L that after the gap;
+    of images T maps channels, one for all pixels.
     """
     stack = given.stack
     if isinstance(stack, FoundStack):
@@ -47,6 +48,15 @@ def with_patch(given: Given, plan: DepthPlan) -> nn.Module:
     maps = _maps(stack, plan, given.fit)
     small: Any = apply(plan, stack.model)
     return Patched(small, {plan.keep.index(t) + 1: T for t, T in maps.items()})
+
+
+def _units_last(state: Tensor) -> Tensor:
+    """Return a state with its units last, of images its channels; and back again."""
+    return state.transpose(1, -1)
+
+
+def _rows(state: Tensor) -> Tensor:
+    return _units_last(state).flatten(0, -2).double()
 
 
 @torch.no_grad()
@@ -60,10 +70,10 @@ def _maps(stack: ResidualStack, plan: DepthPlan, fit: Iterable[Any]) -> dict[int
     def visit(u: int, before: Tensor, after: Tensor) -> None:
         for t, last in gaps.items():
             if u == t:
-                added[t].append((after - before).double())
-                wanted[t].append(-before.double())
+                added[t].append(_rows(after - before))
+                wanted[t].append(-_rows(before))
             if u == last:
-                wanted[t][-1] += after.double()
+                wanted[t][-1] += _rows(after)
 
     with evaluating(stack.model):
         for x, _ in fit:

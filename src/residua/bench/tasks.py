@@ -15,6 +15,7 @@ from torch import nn
 
 from residua.atomic import written_whole
 from residua.choices import Weights
+from residua.convnet import STAGES, ConvResNet
 from residua.data import load_data, loader
 from residua.healing import HealConfig, heal
 from residua.losses import Loss, cross_entropy, next_token
@@ -39,6 +40,7 @@ class Task:
         keeps: how many layers stay, one cell each.
         steps: of the uncut model's training; healing takes a tenth of them.
         lr: highest learning rate of the training.
+        heal_rates: highest learning rates of healing, of which validation chooses.
         batch_size: samples a step.
         loss: of a sample, or token.
         fitted: training samples on which criteria and fits are made.
@@ -53,6 +55,7 @@ class Task:
     keeps: tuple[int, ...]
     steps: int
     lr: float = 2e-3
+    heal_rates: tuple[float, ...] = (1e-4, 5e-4)
     batch_size: int = 64
     loss: Loss = cross_entropy
     fitted: int = 2048
@@ -80,6 +83,12 @@ def dense(inputs: int, width: int, classes: int, weights: Weights, layers: int) 
     return ResNet(inputs, width, classes, depth=layers, weights=weights)
 
 
+def convolutional(channels: int, classes: int, layers: int) -> nn.Module:
+    """Return a ConvResNet, its layers spread over the stages, more of them in the first."""
+    blocks = [(layers + STAGES - 1 - stage) // STAGES for stage in range(STAGES)]
+    return ConvResNet(channels, classes, blocks=blocks)
+
+
 @lru_cache(2)  # to read and scale images takes as long as some cells
 def splits_of(name: str, seed: int) -> Splits:
     """Return the three parts of a data set, inputs as vectors."""
@@ -92,7 +101,10 @@ def splits_of(name: str, seed: int) -> Splits:
 def images_of(name: str, seed: int) -> Splits:
     """Return the three parts of a data set, its grey images with a channel."""
     data = load_data(name, seed=seed)
-    train, val, test = (Split(s.x[:, None], s.y) for s in (data.train, data.val, data.test))
+    train, val, test = (
+        Split(s.x[:, None] if s.x.ndim == 3 else s.x, s.y)
+        for s in (data.train, data.val, data.test)
+    )
     return train, val, test
 
 
@@ -146,14 +158,24 @@ TASKS = {
             **_LONG,
         ),
         Task(
+            "conv-digits",
+            "ConvResNet-20, 7 blocks that keep the shape, digits",
+            partial(convolutional, 1, 10),
+            partial(images_of, "digits"),
+            depth=7,
+            keeps=(5, 4, 3),
+            steps=600,
+        ),
+        Task(
             "vit",
             "ViT, 8 blocks of width 64, MNIST",
             vit,
             partial(images_of, "mnist"),
             depth=8,
             keeps=(6, 4),
-            steps=2000,
+            steps=1000,
             lr=1e-3,
+            heal_rates=(5e-4,),
             batch_size=128,
         ),
         Task(
@@ -165,6 +187,7 @@ TASKS = {
             keeps=(6, 4),
             steps=1000,
             lr=1e-3,
+            heal_rates=(5e-4,),
             batch_size=16,
             loss=next_token,
             fitted=1024,
@@ -177,6 +200,20 @@ TASKS = {
             depth=15,
             keeps=(11, 8, 4),
             **_LONG,
+        ),
+        *(
+            Task(
+                f"conv{layers}-cifar10",
+                f"ConvResNet-{layers}, {blocks} blocks that keep the shape, CIFAR-10",
+                partial(convolutional, 3, 10),
+                partial(images_of, "cifar10"),
+                depth=blocks,
+                keeps=keeps,
+                steps=7000,
+                batch_size=128,
+                fitted=8192,
+            )
+            for layers, blocks, keeps in ((20, 7, (5, 4, 3)), (56, 25, (19, 13, 7)))
         ),
     )
 }

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from torch import nn
 
+from residua.bench.installed import version_of
 from residua.statistics import accumulate
 from residua.streaming import find_layers
 from residua.tracing import trace
@@ -37,12 +37,7 @@ class Tool:
     @property
     def version(self) -> str | None:
         """Version of its package; None where that is not installed."""
-        if self.package is None:
-            return ""
-        try:
-            return version(self.package)
-        except PackageNotFoundError:
-            return None
+        return version_of(self.package)
 
 
 def _forward(model: nn.Module, x: Any) -> Call:

@@ -4,7 +4,6 @@ Rounds are interleaved, so that a machine's changing speed meets all alike; the 
 """
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from residua.bench.clock import seconds
 from residua.bench.held import held_bytes
 from residua.bench.tools import TOOLS, Call, Tool
 from residua.nets import ResNet
@@ -105,7 +105,7 @@ def _measured(subject: Subject, rounds: int) -> dict[str, Any]:
         return {"name": subject.name, "said": subject.said, "missing": str(error), "tools": {}}
     calls, missing = _prepared(model, x)
     held = {name: held_bytes(call(), (model, x)) for name, call in calls.items()}
-    times = [{name: _seconds(call) for name, call in calls.items()} for _ in range(rounds)]
+    times = [{name: seconds(call) for name, call in calls.items()} for _ in range(rounds)]
     plain = TOOLS[0].name
     return {
         "name": subject.name,
@@ -143,9 +143,3 @@ def _why_not(tool: Tool, model: nn.Module, x: Any, calls: dict[str, Call]) -> st
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:120]
     calls[tool.name] = call
     return None
-
-
-def _seconds(call: Call) -> float:
-    begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin

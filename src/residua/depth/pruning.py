@@ -36,9 +36,9 @@ class PruneConfig:
         max_drop_points: the held-out accuracy may fall by this many points; likewise.
         speedup: the model is to be so many times as fast, measured on a batch of the held-out data; as
             many layers stay as that allows.
-        criterion: which layers go; see :func:`residua.plan_depth`. Default "spans". With "best" those
-            of "spans", "greedy", "block-influence", "angular" and "last" are cut, compensated and
-            measured on the held-out data, and the plan that loses least is taken.
+        criterion: which layers go; see :func:`residua.plan_depth`. Default "best": those of "spans",
+            "greedy", "block-influence", "angular" and "last" are cut, compensated and measured on the
+            held-out data, and the plan that loses least is taken.
         compensation: see :func:`residua.compensate`. Default: "readers+weighted" where every layer has
             weights of its own; where they share them "steps+weighted" (ResNet), "mean+affine"
             (ConvResNet) or "none+affine" (MLP); with another loss than cross-entropy "affine" for
@@ -54,7 +54,7 @@ class PruneConfig:
     max_loss_increase: float | None = None
     max_drop_points: float | None = None
     speedup: float | None = None
-    criterion: str = "spans"
+    criterion: str = BEST
     compensation: str | None = None
     loss: Loss = cross_entropy
 

@@ -24,7 +24,7 @@ def cut(weights: Weights, keep: int, heal: int, seed: int, folder: Path) -> dict
     done = prune_run(
         runs.read(where),
         folder,
-        PruneConfig(keep=keep),
+        PruneConfig(keep=keep, criterion="spans"),
         "make evidence-prune",
         healing=Healing(heal),
         progress=False,

@@ -1,0 +1,71 @@
+"""Batch norms whose running statistics are taken anew, without changing what a model computes."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from residua.inputs import as_any_inputs, split_batch
+from residua.layers import outputs_of, weight_of
+from residua.streaming import evaluating, first
+
+SAMPLES = 2048  # that the statistics are taken of
+
+
+@torch.no_grad()
+def renew_running_statistics(model: nn.Module, batches: Iterable[Any]) -> None:
+    """Set each batch norm's running mean m and variance v to those of what it is given, in place.
+
+    A cut changes what the norms behind it are given, and in training they use the statistics of the
+    batch: what was fitted to the old ones is lost with the first step. With γ′ = γ √((v′ + ε) / (v + ε))
+    and β′ = β + γ (m′ − m) / √(v + ε) the model computes in evaluation what it did before, and in
+    training about the same. Norms without γ and β, without running statistics, or with those of their
+    beginning, stay as they are.
+
+    Args:
+        model: any model.
+        batches: training batches, of which the first 2048 samples are read.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.affine and _began(m)]
+    if not norms:
+        return
+    sums: dict[_BatchNorm, list[Tensor]] = {norm: [] for norm in norms}
+
+    def look(norm: nn.Module, given: tuple[Any, ...]) -> None:
+        assert isinstance(norm, _BatchNorm)
+        units = given[0].double().movedim(1, -1).flatten(0, -2)
+        count = torch.full_like(units[0], len(units))
+        sums[norm].append(torch.stack([count, units.sum(0), units.square().sum(0)]))
+
+    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
+    weight = weight_of(model)
+    try:
+        with evaluating(model):
+            for batch in first(batches, SAMPLES):
+                outputs_of(model, as_any_inputs(split_batch(batch, None)[0], weight))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for norm, seen in sums.items():
+        if seen:
+            n, total, squares = torch.stack(seen).sum(0)
+            mean = total / n
+            # The variance that torch keeps, with n − 1, and not below 0 by rounding.
+            _renew(norm, mean, ((squares - n * mean**2) / (n - 1).clamp(min=1)).clamp(min=0))
+
+
+def _began(norm: _BatchNorm) -> bool:
+    return norm.num_batches_tracked is not None and int(norm.num_batches_tracked) > 0
+
+
+def _renew(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    old = (norm.running_var.double() + norm.eps).sqrt()
+    shift = norm.weight * (mean - norm.running_mean.double()) / old
+    norm.bias.add_(shift.to(norm.bias.dtype))
+    norm.weight.mul_(((variance + norm.eps).sqrt() / old).to(norm.weight.dtype))
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
