@@ -42,7 +42,7 @@ picture: demo $(DEV)/ready  ## the pictures of the docs, from the demo's page; n
 
 $(DEMO)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python $(PIP) --editable '.[train,report,dynamics]'
+	$(DEMO)/bin/python $(PIP) --editable '.[train,report]'
 	touch $@
 
 $(DEV)/ready: pyproject.toml constraints.txt

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -10,11 +11,16 @@ import torch
 from scipy import stats
 
 import residua as rs
+from residua.bench.depth import quick_tasks
+from residua.bench.depth_cell import Bench
 from residua.bench.depth_page import behind_paper, depth_markdown, lost_cells
 from residua.bench.depth_tables import PATCHED, RANDOM, interval, led, recovered, standings
+from residua.bench.flows import _at
 from residua.bench.held import held_bytes
+from residua.bench.maps import hopfield, pitchforks, residuals
 from residua.bench.methods import METHODS, Given
 from residua.bench.patch import with_patch
+from residua.bench.roots import _scored
 from residua.losses import cross_entropy
 from residua.stored import read_json, write_json
 from residua.streaming import held_out_figures
@@ -226,3 +232,84 @@ def test_what_the_benchmarks_refuse(tmp_path):
     failing("--quick has tasks of its own, so leave out --task gpt", "bench", "depth", "--quick",
             "--task", "gpt", "--out", tmp_path / "a")  # fmt: skip
     assert not (tmp_path / "a").exists()
+
+
+def test_the_quick_dynamics_benchmark_finds_what_is_known(tmp_path):
+    done = residua("bench", "dynamics", "--quick", "--quiet", "--out", tmp_path / "bench")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
+    found = read_json(tmp_path / "bench" / "dynamics.json")
+    ours = {m["name"]: m["solvers"]["residua.find_fixed_points"] for m in found["maps"]}
+    assert ours["three pitchforks"] == {"points": 27, "known": 27, "ratio": 1.0}
+    assert ours["residual map"]["known"] == ours["residual map"]["points"] > 0
+    for system in found["flows"]:
+        # dopri5 and RK45 are one method: as many evaluations at the same error, but for the first step.
+        at = {name: one["at"]["0.0001"] for name, one in system["methods"].items()}
+        counts = [
+            at[n]["evaluations"]
+            for n in ("residua: ResidualMap.flow", "torchdiffeq dopri5", "scipy RK45")
+        ]
+        assert max(counts) < 1.2 * min(counts)
+        coarse, *_, fine = system["methods"]["torchdiffeq rk4"]["runs"]
+        steps = coarse["setting"] / fine["setting"]
+        assert np.log(coarse["error"] / fine["error"]) / np.log(steps) > 2.5  # of order 4
+
+
+def test_points_count_once_and_only_where_the_map_rests():
+    problem = pitchforks()
+    p = problem.points
+    found = _scored(problem, torch.cat([p[:3], p[:2] + 1e-12, p[5:6] + 1e-3, p[:1] * torch.nan]))
+    assert found == {"points": 3, "known": 3}
+    assert _scored(problem, p[:0]) == {"points": 0, "known": 0}
+    for planted in (hopfield(), problem, residuals()):
+        torch.testing.assert_close(planted.step(planted.points), planted.points)
+
+
+def test_costs_at_equal_error_lie_on_the_line_between_settings():
+    runs = [
+        {"error": 1e-2, "seconds": 1.0, "evaluations": 10.0},
+        {"error": 1e-6, "seconds": 4.0, "evaluations": 1000.0},
+    ]
+    assert _at(runs, 1e-4) == pytest.approx({"seconds": 2.0, "evaluations": 100.0})
+    assert _at(runs, 1e-1) == {"seconds": 1.0, "evaluations": 10.0}
+    assert _at(runs, 1e-7) is None
+
+
+def test_a_cell_of_another_task_of_the_same_name_is_refused(tmp_path):
+    task = replace(quick_tasks()[0], keeps=(3,))
+    path = tmp_path / "cell.json"
+    Bench(task, 0, 3, tmp_path, path).path.parent.mkdir(exist_ok=True)
+    write_json(path, Bench(task, 0, 3, tmp_path, path)._made_of() | {"methods": {}})
+    with pytest.raises(rs.InputError, match="holds results of another task of the same name"):
+        Bench(replace(task, lr=1e-4), 0, 3, tmp_path, path).run(print, "")
+    assert read_json(path)["methods"] == {}
+
+
+def test_methods_that_cannot_cut_to_a_depth_are_left_out():
+    refused = {"refused": "no stage has so many"}
+    cells = [cell(k, (9, 3, 3), (9, 4, 4), greedy=(8, 5, 5)) for k in (0, 1)]
+    for one in cells:
+        one["methods"]["angular"] = refused
+    assert "angular" not in standings(cells)[0].values
+    assert "| angular | – | – | – |" in depth_markdown(cells, "x")
+
+
+def test_replaceme_maps_the_channels_of_images():
+    torch.manual_seed(0)
+    net = rs.ConvResNet(1, 4, blocks=(3, 1, 1), width=4).eval()
+    x = torch.randn(40, 1, 8, 8)
+    batches = [(x, torch.arange(40) % 4)]
+    given = Given(rs.find_stack(net), batches, batches, cross_entropy)
+    plan = rs.DepthPlan(given.stack.names, (1, 4, 5), "by hand", (None,) * 5, "two go")
+    states = rs.trace(net, x, stage="stages.0").states.detach().double()
+    y, wanted = (
+        s.movedim(1, -1).reshape(-1, 4) for s in (states[1] - states[0], states[3] - states[0])
+    )
+    T = np.linalg.lstsq(y.numpy(), wanted.numpy(), rcond=None)[0]
+    small = with_patch(given, plan)
+    after = rs.find_stack(small.small)
+    seen = {}
+    with torch.no_grad(), after.watch(lambda t, before, x: seen.update({t: (before, x)})):
+        small(x)
+    change = (seen[1][1] - seen[1][0]).movedim(1, -1).reshape(-1, 4)
+    np.testing.assert_allclose(change.numpy(), y.numpy() @ T, atol=1e-4)

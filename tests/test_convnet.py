@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import residua as rs
+from residua.running import renew_running_statistics
 
 
 def net_of(weights="variable", depth=20, **options):
@@ -152,3 +153,43 @@ def test_cifar10_comes_channel_first(tmp_path):
     # Skies and seas are bluer than they are red: the third channel is blue.
     planes = data.train.x[data.train.y == 0].mean((0, 2, 3))
     assert planes[2] > planes[0]
+
+
+def test_running_statistics_are_taken_anew_and_nothing_changes():
+    torch.manual_seed(0)
+    net = rs.ConvResNet(1, 3, depth=8, width=4)
+    x = torch.randn(64, 1, 8, 8)
+    renew_running_statistics(net, [x])
+    assert all(float(n.running_mean.abs().max()) == 0 for n in norms(net))  # as they began
+    net.train()(x)
+    net.eval()
+    with torch.no_grad():
+        for norm in norms(net):  # as after a cut: what they are given is not what they know
+            norm.running_mean.add_(torch.randn_like(norm.running_mean))
+            norm.running_var.mul_(3)
+        before = net(x)
+        frozen = {k: v.clone() for k, v in net.state_dict().items() if "conv" in k or "stem" in k}
+        renew_running_statistics(net, [x[:30], x[30:]])
+        torch.testing.assert_close(net(x), before, atol=1e-4, rtol=1e-4)
+        # In training every norm uses the batch's statistics, which are its own now.
+        torch.testing.assert_close(net.train()(x), before, atol=0.02, rtol=0.02)
+    assert all(torch.equal(net.state_dict()[k], v) for k, v in frozen.items())
+
+
+def norms(net):
+    return [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+
+
+def test_healing_begins_where_the_cut_model_was():
+    torch.manual_seed(0)
+    net = rs.ConvResNet(1, 3, depth=8, width=4)
+    x, y = torch.randn(96, 1, 8, 8), torch.arange(96) % 3
+    for _ in range(20):
+        net.train()(x)
+    net.eval()
+    with torch.no_grad():
+        for norm in norms(net):
+            norm.running_var.mul_(0.2)
+    before = net(x)
+    rs.heal(net, [(x, y)], rs.HealConfig(1, lr=1e-9, accelerator="cpu"))
+    torch.testing.assert_close(net(x), before, atol=0.02, rtol=0.02)

@@ -492,3 +492,32 @@ def test_a_free_unit_overshoots_beyond_its_critical_step():
     assert critical_step_size(TWO_UNITS, matrix([1.0, 0.0])) == math.inf
     with pytest.raises(rs.InputError, match=r"positive numbers, at least one, not \[-1.0\]"):
         stability_sweep(W, point[None], [-1.0])
+
+
+def test_a_flow_on_the_processor_is_that_of_torchdiffeq_which_brings_gradients():
+    F, z = residual_map(SYMMETRIC), matrix([[0.4, -0.3, 0.1], [1.0, 0.2, -2.0]])
+    times = torch.linspace(0, 5, 6, dtype=torch.float64)
+    plain = F.flow(z, times, tolerance=1e-10)
+    moving = z.clone().requires_grad_()
+    flow = F.flow(moving, times, tolerance=1e-10)
+    torch.testing.assert_close(flow.detach(), plain, atol=1e-8, rtol=0)
+    (slope,) = torch.autograd.grad(flow[-1].sum(), moving)
+    h = 1e-5
+    up, down = (F.flow(z + s * h * torch.eye(3)[:1], times, tolerance=1e-12) for s in (1, -1))
+    torch.testing.assert_close(slope[:, 0], ((up - down)[-1].sum(1) / (2 * h)), atol=1e-5, rtol=0)
+    assert residual_map(SYMMETRIC.float()).flow(z.float(), times).dtype == torch.float32
+    torch.testing.assert_close(F.flow(z, times[:1])[0], F.residual(z))
+
+
+def test_what_a_flow_refuses():
+    z = matrix([[0.4, -0.3, 0.1]])
+    for times in (torch.tensor([1.0, 0.5]), torch.zeros(0)):
+        with pytest.raises(
+            rs.InputError, match="times must be ascending numbers, one or more, not"
+        ):
+            residual_map(SYMMETRIC).flow(z, times)
+    with pytest.raises(rs.InputError, match=r"the map is of torch\.float64 and was given"):
+        residual_map(SYMMETRIC).flow(z.float(), torch.arange(3.0))
+    growing = residual_map(matrix([[50.0]]), activation="relu")
+    with pytest.raises(rs.InputError, match=r"eq\. 3 grows beyond all bounds near time 14\.\d+"):
+        growing.flow(matrix([[1.0]]), torch.tensor([0.0, 100.0]))

@@ -1,13 +1,17 @@
 """The commands that measure residua beside other methods and tools: parse, call, write."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from residua.cli_options import Quiet, Threads, command, set_up
 from residua.terminal import out, print_tables
+
+if TYPE_CHECKING:
+    from residua.report.tables import Table
 
 bench = typer.Typer(
     help="Measure residua beside other methods and tools, side by side in one run.",
@@ -60,6 +64,48 @@ def depth(
 
 
 @bench.command()
+def adaptive(
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder, new or one in which this was stopped.")
+    ],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="What is trained; repeatable. Default: those on digits."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small network and one seed: half a minute.")
+    ] = False,
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the depth in one training by rules, beside a grid that trains every depth.
+
+    Every training is kept when it is done; stopped, the same command goes on.
+
+    [dim]Example: residua bench adaptive --seeds 5 --out bench-adaptive[/dim]
+    """
+    from residua.bench.adaptive import chosen_settings, run_trainings, trainings
+    from residua.bench.adaptive_page import adaptive_tables
+    from residua.folder import locked, make_folder
+    from residua.progress import share_bar
+    from residua.stored import write_json
+
+    set_up(threads)
+    every = trainings(chosen_settings(task or (), quick=quick), 1 if quick else seeds)
+    make_folder(out_dir)
+    with locked(out_dir), share_bar("trainings", disable=quiet or as_json) as advance:
+        results = run_trainings(every, out_dir, command(), lambda: advance(1 / len(every)))
+        write_json(out_dir / "adaptive.json", {"trainings": results})
+    if as_json:
+        print(json.dumps(results))
+        return
+    print_tables(adaptive_tables(results))
+    out.print(f"wrote adaptive.json into {out_dir}", soft_wrap=True)
+
+
+@bench.command()
 def trace(
     out_dir: Annotated[Path, typer.Option("--out", help="New folder for trace.json.")],
     quick: Annotated[bool, typer.Option("--quick", help="Small models and three rounds.")] = False,
@@ -71,23 +117,70 @@ def trace(
 
     [dim]Example: residua bench trace --threads 1 --out bench-trace[/dim]
     """
-    from residua import folder
     from residua.bench.trace import measure_all, subjects
     from residua.bench.trace_page import trace_tables
+
+    def measured(folder: Path, done: Callable[[], None]) -> dict[str, Any]:
+        return measure_all(quick=quick, command=command(), done=done)
+
+    set_up(threads)
+    models = len(subjects(quick=quick))
+    found = _written(out_dir, "trace", models, measured, quiet=quiet or as_json)
+    _shown(found, trace_tables, out_dir / "trace.json", as_json=as_json)
+
+
+@bench.command()
+def dynamics(
+    out_dir: Annotated[Path, typer.Option("--out", help="New folder for dynamics.json.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Few starts and one round.")] = False,
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search fixed points and integrate eq. 3 with residua and with other solvers.
+
+    [dim]Example: residua bench dynamics --threads 1 --out bench-dynamics[/dim]
+    """
+    from residua.bench.dynamics import PARTS, measure_dynamics
+    from residua.bench.dynamics_page import dynamics_tables
+
+    def measured(folder: Path, done: Callable[[], None]) -> dict[str, Any]:
+        return measure_dynamics(folder, quick=quick, command=command(), done=done)
+
+    set_up(threads)
+    found = _written(out_dir, "dynamics", PARTS, measured, quiet=quiet or as_json)
+    _shown(found, dynamics_tables, out_dir / "dynamics.json", as_json=as_json)
+
+
+def _written(
+    out_dir: Path,
+    name: str,
+    parts: int,
+    measured: Callable[[Path, Callable[[], None]], dict[str, Any]],
+    *,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Measure with a bar of so many parts, and write the results into a new folder."""
+    from residua import folder
     from residua.progress import share_bar
     from residua.stored import write_json
 
-    set_up(threads)
     folder.refuse_existing(out_dir)
-    share = 1 / len(subjects(quick=quick))
-    with (
-        folder.new_folder(out_dir),
-        share_bar("models", disable=quiet or as_json) as advance,
-    ):
-        found = measure_all(quick=quick, command=command(), done=lambda: advance(share))
-        write_json(out_dir / "trace.json", found)
+    with folder.new_folder(out_dir), share_bar("parts", disable=quiet) as advance:
+        found = measured(out_dir, lambda: advance(1 / parts))
+        write_json(out_dir / f"{name}.json", found)
+    return found
+
+
+def _shown(
+    found: dict[str, Any],
+    tables: "Callable[[Mapping[str, Any]], list[Table]]",
+    path: Path,
+    *,
+    as_json: bool,
+) -> None:
     if as_json:
         print(json.dumps(found))
         return
-    print_tables(trace_tables(found))
-    out.print(f"wrote trace.json into {out_dir}", soft_wrap=True)
+    print_tables(tables(found))
+    out.print(f"wrote {path.name} into {path.parent}", soft_wrap=True)

@@ -35,14 +35,17 @@ def _table(results: Results, cells: Sequence[Standing]) -> Table:
     key = "loss" if of_loss else "error"
     same = [r for r in results if (r["task"], r["keep"]) == (task, keep) and "scratch" in r]
     names = dict.fromkeys(n for s in cells for n in s.values)
+    refused = [n for n, m in same[0]["methods"].items() if "refused" in m]
     rows = []
     for name in sorted(names, key=lambda n: _middle(cells, n)):
         rows.append([name, *(_cell(s.values.get(name), of_loss) for s in cells)])
+    rows += [[name, *["–"] * len(cells)] for name in refused]
     for name in ("uncut", "scratch"):
         rows.append([name, *[_cell([r[name][key] for r in same], of_loss)] * len(cells)])
     unit = "test loss, nats a token" if of_loss else "test error, %"
     title = f"{task}: {keep} of {same[0]['depth']} layers, {len(same)} seeds, {unit}"
-    return Table(title, ["method", *(_HEADS[s.column] for s in cells)], rows)
+    note = "; ".join(f"{n}: {same[0]['methods'][n]['refused']}" for n in refused)
+    return Table(title, ["method", *(_HEADS[s.column] for s in cells)], rows, note)
 
 
 def _middle(cells: Sequence[Standing], name: str) -> float:

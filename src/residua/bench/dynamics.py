@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from residua.bench.flows import integrate_all
+from residua.bench.flows import ERRORS, integrate_all
 from residua.bench.installed import version_of
 from residua.bench.maps import hopfield, pitchforks, random, residuals
 from residua.bench.roots import search_all, solvers
@@ -29,7 +29,8 @@ def measure_dynamics(
         command: as typed, for the results.
         done: is told when one of `PARTS` is done.
     """
-    starts, steps, descent, rounds = (64, 100, 300, 1) if quick else (1024, 1000, 10_000, 3)
+    starts, steps, descent, rounds = (64, 50, 100, 1) if quick else (1024, 1000, 10_000, 3)
+    errors = ERRORS[:1] if quick else ERRORS
     maps = []
     for problem in (hopfield(), pitchforks(), residuals()):
         maps.append(search_all(problem, solvers(steps, descent), starts, rounds))
@@ -37,7 +38,7 @@ def measure_dynamics(
     flows = []
     for said, F, z in _systems(folder, quick=quick):
         times = torch.arange(12, dtype=z.dtype)
-        flows.append({"said": said, **integrate_all(F, z, times, rounds)})
+        flows.append({"said": said, **integrate_all(F, z, times, rounds, errors)})
         done()
     return {
         "maps": maps,
@@ -45,6 +46,7 @@ def measure_dynamics(
         "starts": starts,
         "steps": steps,
         "descent": descent,
+        "errors": errors,
         "quick": quick,
         "command": command,
         "versions": versions() | {p: version_of(p) or "not installed" for p in PACKAGES},

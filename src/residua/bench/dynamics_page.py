@@ -1,9 +1,8 @@
 """The dynamics benchmark in tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from residua.bench.flows import ERRORS
 from residua.report.tables import Table
 
 
@@ -11,7 +10,7 @@ def dynamics_tables(found: Mapping[str, Any]) -> list[Table]:
     """Return a table of each map, and of each system."""
     return [
         *(_map_table(of, found) for of in found["maps"]),
-        *map(_flow_table, found["flows"]),
+        *(_flow_table(of, found["errors"]) for of in found["flows"]),
     ]
 
 
@@ -40,10 +39,10 @@ def _map_table(of: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
     return Table(of["said"], header, rows, note)
 
 
-def _flow_table(of: Mapping[str, Any]) -> Table:
-    header = ["method", *(f"error {e:g}" for e in ERRORS)]
+def _flow_table(of: Mapping[str, Any], errors: Sequence[float]) -> Table:
+    header = ["method", *(f"error {e:g}" for e in errors)]
     rows = [
-        [name, *(_cost(one["at"][f"{e:g}"]) for e in ERRORS)] for name, one in of["methods"].items()
+        [name, *(_cost(one["at"][f"{e:g}"]) for e in errors)] for name, one in of["methods"].items()
     ]
     note = (
         "Times residua's time (and evaluations of eq. 3) at the same largest error of y, between "

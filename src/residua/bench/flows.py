@@ -3,8 +3,9 @@
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,8 +21,9 @@ from residua.dynamics.residual_map import ResidualMap
 ERRORS = (1e-4, 1e-6, 1e-8)  # largest |y − reference| at which costs are compared
 TOLERANCES = tuple(10.0**-k for k in range(3, 12))
 STEPS = tuple(2.0**-k for k in range(1, 10))
+PATIENCE = 20.0  # seconds after which finer settings are not tried
 STIFF_ENTRIES = 1024  # implicit solvers make a dense Jacobian of the whole system
-ADAPTIVE = ("dopri8", "bosh3", "fehlberg2", "adaptive_heun")
+ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 FIXED = ("rk4", "heun3", "midpoint", "explicit_adams", "implicit_adams")
 SCIPY = ("RK45", "DOP853", "RK23", "LSODA", "Radau", "BDF")
 
@@ -45,13 +47,14 @@ class Integrator:
     stiff: bool = False
 
 
+@dataclass(frozen=True, eq=False)
 class _Counted(ResidualMap):
-    """A residual map that counts how often its velocity is asked for."""
+    """A residual map that counts how often its velocity, or that of a copy, is asked for."""
 
-    count = 0
+    calls: list[None] = field(default_factory=list)
 
     def velocity(self, z: Tensor) -> Tensor:
-        object.__setattr__(self, "count", self.count + 1)
+        self.calls.append(None)
         return super().velocity(z)
 
 
@@ -61,7 +64,7 @@ def _counted(F: ResidualMap) -> _Counted:
 
 def _flow(F: ResidualMap, z: Tensor, times: Tensor, tolerance: float) -> tuple[Tensor, int]:
     counted = _counted(F)
-    return counted.flow(z, times, tolerance=tolerance), counted.count
+    return counted.flow(z, times, tolerance=tolerance), len(counted.calls)
 
 
 def _torchdiffeq(
@@ -75,8 +78,10 @@ def _torchdiffeq(
     )
     if method == "implicit_adams":
         how |= {"rtol": 1e-9, "atol": 1e-12}
-    found = odeint(lambda _, s: counted.velocity(s), z, times, method=method, **how)
-    return F.residual(found), counted.count
+    with warnings.catch_warnings():  # implicit steps that did not converge show in the error
+        warnings.simplefilter("ignore", UserWarning)
+        found = odeint(lambda _, s: counted.velocity(s), z, times, method=method, **how)
+    return F.residual(found), len(counted.calls)
 
 
 def _scipy(
@@ -97,7 +102,7 @@ def _scipy(
 
 
 INTEGRATORS = (
-    Integrator("residua: ResidualMap.flow", "torchdiffeq", TOLERANCES, _flow),
+    Integrator("residua: ResidualMap.flow", None, TOLERANCES, _flow),
     *(
         Integrator(f"torchdiffeq {m}", "torchdiffeq", TOLERANCES, partial(_torchdiffeq, m, False))
         for m in ADAPTIVE
@@ -118,7 +123,9 @@ def reference(F: ResidualMap, z: Tensor, times: Tensor) -> Tensor:
     return _scipy("DOP853", F, z, times, 2.5e-14)[0]
 
 
-def integrate_all(F: ResidualMap, z: Tensor, times: Tensor, rounds: int) -> dict[str, Any]:
+def integrate_all(
+    F: ResidualMap, z: Tensor, times: Tensor, rounds: int, errors: Sequence[float] = ERRORS
+) -> dict[str, Any]:
     """Return error, time and evaluations of every method at every setting, and costs at equal error."""
     exact = reference(F, z, times)
     found: dict[str, Any] = {}
@@ -130,10 +137,10 @@ def integrate_all(F: ResidualMap, z: Tensor, times: Tensor, rounds: int) -> dict
         if why:
             not_run[method.name] = why
             continue
-        found[method.name] = _sweep(method, F, z, times, exact, rounds)
+        found[method.name] = {"runs": _sweep(method, F, z, times, exact, (rounds, min(errors)))}
     ours = INTEGRATORS[0].name
     for rows in found.values():
-        rows["at"] = {f"{error:g}": _at(rows["runs"], error) for error in ERRORS}
+        rows["at"] = {f"{error:g}": _at(rows["runs"], error) for error in errors}
     for rows in found.values():
         for error, cost in rows["at"].items():
             least = found.get(ours, rows)["at"][error]
@@ -143,8 +150,14 @@ def integrate_all(F: ResidualMap, z: Tensor, times: Tensor, rounds: int) -> dict
 
 
 def _sweep(
-    method: Integrator, F: ResidualMap, z: Tensor, times: Tensor, exact: Tensor, rounds: int
-) -> dict[str, Any]:
+    method: Integrator,
+    F: ResidualMap,
+    z: Tensor,
+    times: Tensor,
+    exact: Tensor,
+    until: tuple[int, float],
+) -> list[dict[str, float]]:
+    rounds, least = until
     runs = []
     for setting in method.settings:
         spent = []
@@ -155,9 +168,9 @@ def _sweep(
         error = float((y - exact).abs().max())
         seconds = statistics.median(spent)
         runs.append({"setting": setting, "error": error, "seconds": seconds, "evaluations": count})
-        if error < min(ERRORS) or seconds > 20:  # finer settings cost more than anybody would pay
+        if error < least or seconds > PATIENCE:
             break
-    return {"runs": runs}
+    return runs
 
 
 def _at(runs: Sequence[dict[str, float]], error: float) -> dict[str, float] | None:

@@ -56,20 +56,26 @@ def by_criterion(name: str, **options: Any) -> Callable[[Given, int], DepthPlan]
     return plan
 
 
-def epsilon(given: Given, keep: int) -> DepthPlan:
-    """Take away the layers whose largest residual, over samples and units, is smallest."""
-    stack, most = given.stack, torch.zeros(given.stack.depth)
+def largest_residuals(stack: ResidualStack, batches: Iterable[Any]) -> list[float]:
+    """Return max|y_t| over samples and units, of every layer."""
+    most = torch.zeros(stack.depth)
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:
         most[t - 1] = max(most[t - 1], (after - before).abs().max().cpu())
 
     with torch.no_grad(), evaluating(stack.model):
-        for x, _ in given.fit:
+        for x, _ in batches:
             with stack.watch(visit):
                 stack.outputs(x)
-    scores = most.tolist()
-    stay = lowest_go(stack.names, scores, keep=keep)
-    return DepthPlan(stack.names, stay, "epsilon", tuple(scores), "the smallest max|y| go")
+    found: list[float] = most.tolist()
+    return found
+
+
+def epsilon(given: Given, keep: int) -> DepthPlan:
+    """Take away the layers whose largest residual, over samples and units, is smallest."""
+    names, scores = given.stack.names, largest_residuals(given.stack, given.fit)
+    stay = lowest_go(names, scores, keep=keep)
+    return DepthPlan(names, stay, "epsilon", tuple(scores), "the smallest max|y| go")
 
 
 def nearest_cosine(given: Given, keep: int) -> DepthPlan:

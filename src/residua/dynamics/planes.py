@@ -12,7 +12,7 @@ from torch import Tensor
 
 from residua.dynamics.fixed_points import FixedPoints
 from residua.dynamics.residual_map import ResidualMap
-from residua.errors import InputError, MissingExtraError
+from residua.errors import InputError
 
 GRID = 17  # directions are shown at so many places along either side
 _PER_LAYER = 4  # points of a continuous path between two layers
@@ -41,8 +41,7 @@ def phase_planes(
         `plane_unit` (plane, coordinate); `plane_at` (shown), y of these units in `at`;
         `direction` in degrees from up, clockwise, and `speed`, the length of ẏ in the plane (plane,
         up, across); `nullcline` (plane, of, end, coordinate), NaN where the line misses the square;
-        `map_path` (start, step, shown) and, with torchdiffeq, `ode_path`
-        (start, time, shown), y of the map and of eq. 3.
+        `map_path` (start, step, shown) and `ode_path` (start, time, shown), y of the map and of eq. 3.
 
     Raises:
         InputError: the map is not logistic, or fewer than two units are named.
@@ -57,8 +56,8 @@ def phase_planes(
     pairs = list(combinations(units, 2))
     side = (np.arange(GRID) + 0.5) / GRID
     fields = [_field(W, rest, pair, side) for pair in pairs]
-    exact = ResidualMap(residuals.W.detach().double(), residuals.step_size, "logistic")
-    z = starts.detach().double()
+    exact = ResidualMap(residuals.W.detach().double().cpu(), residuals.step_size, "logistic")
+    z = starts.detach().double().cpu()
     shown = list(units)
     found = xr.Dataset(
         {
@@ -78,10 +77,7 @@ def phase_planes(
         coords={"up": side, "across": side, "step": range(1, layers + 1), "shown": shown},
     )
     times = torch.linspace(0, layers - 1, _PER_LAYER * (layers - 1) + 1, dtype=torch.float64)
-    try:
-        flow = exact.flow(z, residuals.step_size * times) if layers > 1 else exact.residual(z)[None]
-    except MissingExtraError:
-        return found
+    flow = exact.flow(z, residuals.step_size * times) if layers > 1 else exact.residual(z)[None]
     path = flow[..., shown].transpose(0, 1).numpy(force=True)
     return found.assign(ode_path=(("start", "time", "shown"), path)).assign_coords(
         time=1 + times.numpy()

@@ -1,11 +1,12 @@
 """What the residuals of a network with shared weights obey: an exact map, and eq. 2 and 3 beside it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
 from residua.choices import Activation
@@ -120,21 +121,61 @@ class ResidualMap:
         *,
         tolerance: float = 1e-8,
     ) -> Float[Tensor, "times *batch unit"]:
-        """Integrate ż = W f(z) from z at times[0] and return y = f(z) at the times (dopri5).
+        """Integrate ż = W f(z) from z at times[0] and return y = f(z) at the times.
 
-        Layer t of the network stands at time h·(t − 1).
+        Layer t of the network stands at time h·(t − 1). By the pair of Dormand and Prince of order 5(4):
+        scipy's RK45 in float64 on the processor, torchdiffeq's dopri5 on other devices and where a
+        gradient is asked for. scipy's takes a fifth of the time on small systems.
+
+        Args:
+            z: where to begin.
+            times: ascending.
+            tolerance: relative and absolute, of a step in z.
 
         Raises:
-            MissingExtraError: torchdiffeq is not installed.
+            InputError: times do not ascend, or z grows beyond all bounds before the last.
+            MissingExtraError: torchdiffeq is needed and not installed.
         """
+        if not len(times) or bool((times.diff() <= 0).any()):
+            raise InputError(f"times must be ascending numbers, one or more, not {times.tolist()}")
+        wanted = torch.is_grad_enabled() and (z.requires_grad or self.W.requires_grad)
+        if z.device.type != "cpu" or wanted:
+            return self.residual(self._differentiable_flow(z, times, tolerance))
+        self.velocity(z)  # refuses another precision than W's
+        if len(times) == 1:
+            return self.residual(z)[None]
+        exact = replace(self, W=self.W.double())
+
+        def velocity(time: float, state: np.ndarray) -> np.ndarray:
+            if not np.isfinite(state).all():  # scipy would go on with ever smaller steps
+                raise InputError(
+                    f"eq. 3 grows beyond all bounds near time {time:g}; pass earlier times"
+                )
+            return exact.velocity(torch.from_numpy(state).view(z.shape)).flatten().numpy()
+
+        with np.errstate(over="ignore", invalid="ignore"):  # velocity tells
+            found = solve_ivp(
+                velocity,
+                (float(times[0]), float(times[-1])),
+                z.detach().double().flatten().numpy(),
+                "RK45",
+                times.double().numpy(),
+                rtol=tolerance,
+                atol=tolerance,
+            )
+        return self.residual(torch.from_numpy(found.y.T.copy()).view(len(times), *z.shape).to(z))
+
+    def _differentiable_flow(self, z: Tensor, times: Tensor, tolerance: float) -> Tensor:
         try:
             from torchdiffeq import odeint
         except ImportError as error:
-            raise MissingExtraError("torchdiffeq", "dynamics", "ResidualMap.flow") from error
+            raise MissingExtraError(
+                "torchdiffeq", "dynamics", "ResidualMap.flow with gradients or beyond the processor"
+            ) from error
         found: Tensor = odeint(
             lambda _, state: self.velocity(state), z, times, rtol=tolerance, atol=tolerance
         )
-        return self.residual(found)
+        return found
 
 
 def residual_map(

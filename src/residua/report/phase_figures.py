@@ -134,7 +134,7 @@ def _caption(data: xr.Dataset) -> str:
             " The network has too many units to judge its fixed points here; residua dynamics does."
         )
     if "ode_path" not in data:
-        words += " Eq. 3 is not drawn: torchdiffeq was not installed."
+        words += " Eq. 3 is not drawn: the run was stored without it."
     return words
 
 
