@@ -108,19 +108,22 @@ class ResidualStack:
             raise StackError(f"there is no layer {t}; the layers are {zero}{what}")
 
     @contextmanager
-    def watch(self, visit: Visit, *, copy: bool = True) -> Iterator[None]:
+    def watch(self, visit: Visit, *, copy: bool = True) -> Iterator[Pass]:
         """Call visit(t, x_{t−1}, x_t) for each layer t = 1…T of the forward pass run inside.
 
         Args:
             visit: called after every layer.
             copy: keep x_{t−1} as it was before the layer ran, which a layer that works in place would
-                overwrite; see :meth:`works_in_place`.
+                overwrite.
+
+        Yields:
+            What knows, after the forward pass, whether a layer has done so: `overwritten`.
 
         Raises:
             StackError: the forward pass ran another number of layers than the stack has.
         """
-        with self._hooks(lambda t, before, after: visit(t, before, after), copy=copy):
-            yield
+        with self._hooks(lambda t, before, after: visit(t, before, after), copy=copy) as run:
+            yield run
 
     @contextmanager
     def change(
@@ -149,7 +152,7 @@ class ResidualStack:
         *,
         first: Callable[[Tensor], Tensor] | None = None,
         copy: bool,
-    ) -> Iterator[None]:
+    ) -> Iterator[Pass]:
         run = Pass(self.ports, after_layer, first, copy)
         handles = []
         for block, port in dict(zip(self.blocks, self.ports, strict=True)).items():
@@ -164,7 +167,7 @@ class ResidualStack:
             entered = partial(run.entered, enters)
             handles.append(outer.register_forward_pre_hook(entered, with_kwargs=True))
         try:
-            yield
+            yield run
         finally:
             for handle in handles:
                 handle.remove()
@@ -173,40 +176,6 @@ class ResidualStack:
                 f"the forward pass ran {run.t} layers where the model has {self.depth}; watch exactly "
                 "one call of the model at a time"
             )
-
-    def works_in_place(self, x: Any) -> bool:
-        """Return whether a layer overwrites the state it is given; runs the model once."""
-        found = False
-        entered: list[tuple[Tensor, int]] = []
-
-        def before(port: Port) -> Callable[..., None]:
-            def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                state = port.before(args, kwargs)
-                entered.append((state, state._version))
-
-            return hook
-
-        def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            nonlocal found
-            state, version = entered.pop()
-            found |= state._version != version
-
-        handles = []
-        whole = {b: p for b, p in zip(self.blocks, self.ports, strict=True) if isinstance(p, Port)}
-        for block, port in (whole | self._outer()).items():
-            handles += [
-                block.register_forward_pre_hook(before(port), with_kwargs=True),
-                block.register_forward_hook(after),
-            ]
-        try:
-            # Tensors of inference mode have no version.
-            with torch.inference_mode(False), torch.no_grad():
-                own = {k: _cloned(v) for k, v in x.items()} if isinstance(x, Mapping) else x.clone()
-                self.outputs(own)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return found
 
 
 def weight_of(model: nn.Module) -> Tensor:
@@ -217,10 +186,6 @@ def weight_of(model: nn.Module) -> Tensor:
 def like(x: Tensor, weight: Tensor) -> Tensor:
     """Return x on the weight's device and, where x is floating point, in its precision."""
     return x.to(weight.device, weight.dtype if x.is_floating_point() else None)
-
-
-def _cloned(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
 
 
 def rows(x: Tensor) -> Tensor:

@@ -21,16 +21,25 @@ class Pass:
         self.ports, self.after_layer, self.first, self.copy = ports, after_layer, first, copy
         self.t = 0  # the layer that runs or ran last
         self.x: Tensor | None = None
+        self.given: tuple[Tensor, int] | None = None  # to a block, and its version
+        self.overwritten = False  # a state that was given to a block, as far as is known
 
     def _begin(self, t: int, x: Tensor) -> Tensor:
         """Take the state before layer t; return the one to go on with."""
         x = self.first(x) if self.first is not None and t == 1 else x
         self.x = x.clone() if self.copy else x
+        if x.is_inference():  # these have no version
+            self.overwritten = True
+        else:
+            self.given = x, x._version
         return x
 
     def _end(self, port: Port | Branch, output: Any) -> tuple[Tensor, Tensor | None]:
         """Show layer t; return the state after it, and the one to go on with where it is another."""
         assert self.x is not None
+        if self.given is not None:
+            state, version = self.given
+            self.overwritten |= state._version != version
         x = self.x + port.part.after(output) if isinstance(port, Branch) else port.after(output)
         return x, self.after_layer(self.t, self.x, x)
 

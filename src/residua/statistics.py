@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from residua.errors import InputError
 from residua.layers import ResidualStack, rows
 from residua.streaming import find_layers, stream
+
+_PART = 131_072  # numbers that are worked on together, so that they stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -187,17 +189,28 @@ def class_means(value: Tensor, members: Tensor) -> Tensor:
     return members.T @ value / members.sum(0).clamp(min=1)[:, None]
 
 
+class _Part(NamedTuple):
+    """Rows of a batch, and where they are worked on: D_t, y_t and y_{t−1}, d_t, and a scratch."""
+
+    rows: slice
+    D: Tensor
+    y: tuple[Tensor, Tensor]
+    d: Tensor
+    work: Tensor
+
+
 class StatisticsConsumer:
-    """Streams the batches of a stack into :class:`Statistics`."""
+    """Streams the batches of a stack into :class:`Statistics`.
+
+    Deviations d_t of residuals from an origin of their class are summed, and those of states, which are
+    D_t = D_{t−1} + d_t. Rows are taken in parts that stay in a processor's cache, in buffers that are
+    used again: fresh memory, and memory far away, cost more than the arithmetic.
+    """
 
     def __init__(self, stack: ResidualStack):
         self.stack = stack
-        self.states: list[ClassSums] = []
-        self.residuals: list[ClassSums] = []
-        self.settle = torch.zeros(stack.depth, dtype=torch.float64)
-        self.magnitude = torch.zeros(stack.depth, dtype=torch.float64)
         self.count: Tensor | None = None
-        self.previous: Tensor | None = None
+        self.rows = 0
 
     def begin(self, labels: Tensor | None) -> None:
         """Start a batch; without labels of samples all samples are one class."""
@@ -210,67 +223,110 @@ class StatisticsConsumer:
         before, after = rows(before), rows(after)
         if t == 1:
             self._first_state(before, tokens)
-        y = after - before
-        self._moments_of(t, y)
-        # abs().sum() rather than torch's 1-norms, which take three to five times as long on a CPU.
-        # The buffers of the layer before are used again: fresh memory costs more than the arithmetic.
-        spare = self.previous if self.previous is not None else torch.empty_like(y)
-        if self.previous is not None:
-            moved = torch.sub(y, self.previous, out=spare).abs_()
-            self.settle[t - 1] += moved.sum().item() / y.shape[1]
-        self.magnitude[t - 1] += torch.abs(y, out=spare).sum().item() / y.shape[1]
-        self.previous = y
+        if self.any_fresh:
+            self._centre(t, class_means(after - before, self.members))
+        for part in self.parts:
+            self._add(t, part, before[part.rows], after[part.rows])
 
     def _first_state(self, x: Tensor, tokens: int) -> None:
         labels = self.labels
         if labels is not None and tokens > 1:
             labels = labels.repeat_interleave(tokens)
-        self.members = one_hot(labels, x, self.stack.classes)
-        size = self.members.sum(0)
+        members = one_hot(labels, x, self.stack.classes)
+        size = members.sum(0)
         if self.count is None:
-            classes = self.members.shape[1]
-            self.count = torch.zeros(classes, dtype=torch.float64, device=x.device)
-            self.states = [ClassSums(classes, x) for _ in range(self.stack.depth + 1)]
-            self.residuals = [ClassSums(classes, x) for _ in range(self.stack.depth)]
+            self._allocate(x, len(size))
+        assert self.count is not None
+        if self.rows != len(x):
+            self._buffers(x)
         self.fresh = (self.count == 0) & (size > 0)
         self.any_fresh = bool(self.fresh.any())
         self.count += size
+        self.members, origin = members, self.origins[0, 0]
         if self.any_fresh:
-            self.states[0].centre(self.fresh, class_means(x, self.members))
-        self.deviation, self.deviation_sum = self.states[0].add(x, self.members)
+            self._centre(0, class_means(x, members))
+        for part in self.parts:
+            torch.addmm(x[part.rows], members[part.rows], origin, alpha=-1, out=part.D)
+            self.sums[0].add_(self._sum(part.D, part.rows))
+            square = torch.mul(part.D, part.D, out=part.work)
+            self.squares[0, 0].add_(self._sum(square, part.rows))
 
-    def _moments_of(self, t: int, y: Tensor) -> None:
-        """Add y_t, and x_t by x_t = x_{t−1} + y_t, which holds for origins and sums alike."""
-        state, residual = self.states[t], self.residuals[t - 1]
-        if self.any_fresh:
-            residual.centre(self.fresh, class_means(y, self.members))
-            state.centre(self.fresh, self.states[t - 1].origin + residual.origin)
-        deviation, total = residual.add(y, self.members)
-        self.deviation_sum += total
-        state.sum += self.deviation_sum
-        self.deviation += deviation
-        state.square_sum += self.members.T @ torch.square(self.deviation, out=deviation)
+    def _allocate(self, x: Tensor, classes: int) -> None:
+        """Begin all sums; entry t is of [state, residual] t, of which residual 0 stays unused."""
+        shape = (self.stack.depth + 1, 2, classes, x.shape[1])
+        self.origins = x.new_zeros(shape)
+        self.squares = torch.zeros(shape, dtype=torch.float64, device=x.device)
+        self.sums = torch.zeros_like(self.squares[:, 0])
+        self.changes = torch.zeros_like(self.squares[:, :, 0, 0])
+        self.count = torch.zeros_like(self.squares[0, 0, :, 0])
+
+    def _buffers(self, x: Tensor) -> None:
+        self.rows = len(x)
+        size = max(1, _PART // x.shape[1]) if x.device.type == "cpu" else len(x)
+        D, *ys = x.new_empty(3, *x.shape)
+        d, work = x.new_empty(2, min(size, len(x)), x.shape[1])
+        cuts = [slice(i, min(i + size, len(x))) for i in range(0, len(x), size)]
+        self.parts = [
+            _Part(c, D[c], (ys[0][c], ys[1][c]), d[: c.stop - c.start], work[: c.stop - c.start])
+            for c in cuts
+        ]
+
+    def _centre(self, t: int, means: Tensor) -> None:
+        """Set the origins of classes that no batch before had; their sums are still 0."""
+        of = self.origins[t]
+        of[1] = torch.where(self.fresh[:, None], means, of[1])
+        whole = means if t == 0 else self.origins[t - 1, 0] + of[1]
+        of[0] = torch.where(self.fresh[:, None], whole, of[0])
+
+    def _sum(self, value: Tensor, part: slice) -> Tensor:
+        """Return the sums over the rows of each class."""
+        members = self.members[part]
+        return value.sum(0, keepdim=True) if members.shape[1] == 1 else members.T @ value
+
+    def _add(self, t: int, part: "_Part", before: Tensor, after: Tensor) -> None:
+        """Add some rows of layer t."""
+        origin, changes, d, work = self.origins[t, 1], self.changes[t], part.d, part.work
+        y = torch.sub(after, before, out=part.y[t % 2])
+        if len(origin) == 1:
+            torch.sub(y, origin, out=d)
+        else:
+            torch.addmm(y, self.members[part.rows], origin, alpha=-1, out=d)
+        self.sums[t].add_(self._sum(d, part.rows))
+        part.D.add_(d)
+        squares = self.squares[t]
+        squares[0].add_(self._sum(torch.mul(part.D, part.D, out=work), part.rows))
+        squares[1].add_(self._sum(torch.mul(d, d, out=work), part.rows))
+        # abs().sum() rather than torch's 1-norms, which take three to five times as long on a CPU.
+        changes[0].add_(torch.abs(y, out=work).sum())
+        if t > 1:
+            changes[1].add_(torch.sub(y, part.y[1 - t % 2], out=work).abs_().sum())
 
     def end(self, logits: Tensor) -> None:
         """Finish the batch."""
-        self.previous = None
 
     def result(self) -> Statistics:
         """Return the statistics of all batches so far."""
+        assert self.count is not None  # stream refuses to end without a batch
+        n = self.count.clamp(min=1)[:, None]
+        # The deviations of states are those of all residuals before, added up.
+        sums = torch.stack([self.sums.cumsum(0), self.sums], 1)
+        mean = self.origins.double() + sums / n
+        mean[:, :, self.count == 0] = 0
+        m2 = (self.squares - sums**2 / n).clamp(min=0)
+        units = mean.shape[-1]
+        changes = self.changes[1:].numpy(force=True) / units
         return Statistics(
             self.stack.names,
-            self._moments(self.states),
-            self._moments(self.residuals),
-            self.settle[1:].numpy().copy(),
-            self.magnitude.numpy().copy(),
+            self._moments(mean[:, 0], m2[:, 0]),
+            self._moments(mean[1:, 1], m2[1:, 1]),
+            changes[1:, 1].copy(),
+            changes[:, 0].copy(),
         )
 
-    def _moments(self, running: list[ClassSums]) -> Moments:
-        assert self.count is not None  # stream refuses to end without a batch
-        pairs = [r.result(self.count) for r in running]
-        mean, m2 = (np.stack([p[i].numpy(force=True) for p in pairs]) for i in (0, 1))
-        eps = torch.finfo(self.stack.weight.dtype).eps
-        return Moments(self.count.numpy(force=True).copy(), mean, m2, eps)
+    def _moments(self, mean: Tensor, m2: Tensor) -> Moments:
+        assert self.count is not None
+        count, mean_, m2_ = (v.numpy(force=True).copy() for v in (self.count, mean, m2))
+        return Moments(count, mean_, m2_, torch.finfo(self.stack.weight.dtype).eps)
 
 
 def accumulate(

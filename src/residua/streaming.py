@@ -92,7 +92,7 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
     """
     wide = torch.promote_types(stack.weight.dtype, torch.float32)
     seen, labelled = 0, False
-    in_place = False
+    copy = True  # of the state before a layer, until the first batch shows that none works in place
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:
         before, after = before.to(wide), after.to(wide)
@@ -112,11 +112,10 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
             if seen and labelled != (labels is not None):
                 raise InputError("some batches have labels and others have none; pass one kind")
             x = as_any_inputs(x, stack.weight)
-            if not seen:
-                in_place = stack.works_in_place(some_samples(x, 1))
             labelled = labels is not None
-            with refusing_too_large(stack, x), stack.watch(visit, copy=in_place):
+            with refusing_too_large(stack, x), stack.watch(visit, copy=copy) as run:
                 logits = stack.outputs(x).to(wide)
+            copy = run.overwritten
             for consumer in consumers:
                 consumer.end(logits)
             seen += samples_in(x)

@@ -59,8 +59,8 @@ class Setting:
 class EpsilonDepth(L.Callback):
     """After every epoch, take away the layers with max|y_t| < ε on the training samples.
 
-    The strict identity of ε-ResNet as a rule by itself, without the side loss that drives residuals below
-    ε: logistic residuals stay above 0.
+    The strict identity of ε-ResNet as a rule by itself, without its side loss, which drives residuals
+    towards 0; logistic ones are above it.
 
     Source: Yu et al., Learning Strict Identity Mappings in Deep Residual Networks, 2018.
     """

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan, sqrt
+from statistics import fmean, stdev
 from typing import Any
-
-import numpy as np
 
 from residua.bench.adaptive import RULES
 from residua.bench.depth_tables import interval
@@ -34,14 +34,14 @@ class Outcome:
     @property
     def gap(self) -> float:
         """By how many points it is above the grid's best."""
-        return float(np.mean(self.errors) - np.mean(self.grid))
+        return fmean(self.errors) - fmean(self.grid)
 
     @property
     def standard_error(self) -> float:
         """Of the grid's best, over seeds; NaN of one."""
         if len(self.grid) < 2:
             return float("nan")
-        return float(np.std(self.grid, ddof=1)) / len(self.grid) ** 0.5
+        return stdev(self.grid) / sqrt(len(self.grid))
 
 
 def outcomes(results: Results) -> dict[str, list[Outcome]]:
@@ -60,7 +60,7 @@ def _outcome(results: Results, rule: str) -> Outcome:
 
     def share(key: str) -> float:
         shares = [runs[s][key] / sum(r[key] for r in g) for s, g in grids.items()]
-        return float(np.mean(shares))
+        return fmean(shares)
 
     return Outcome(
         rule,
@@ -83,7 +83,7 @@ def _table(results: Results, task: str, of: Sequence[Outcome]) -> Table:
     rows = [
         [
             o.rule,
-            f"{np.mean(o.depths):.1f}",
+            f"{fmean(o.depths):.1f}",
             _plus(o.errors),
             f"{o.gap:+.2f}",
             f"{o.layers:.1%}",
@@ -105,4 +105,4 @@ def _table(results: Results, task: str, of: Sequence[Outcome]) -> Table:
 
 def _plus(values: Sequence[float]) -> str:
     mean, half = interval(values)
-    return f"{mean:.2f}" + ("" if np.isnan(half) else f" ± {half:.2f}")
+    return f"{mean:.2f}" + ("" if isnan(half) else f" ± {half:.2f}")

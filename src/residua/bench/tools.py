@@ -1,6 +1,7 @@
 """The tools that keep what happens inside a model, each called as its documentation says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,26 +14,27 @@ from residua.statistics import accumulate
 from residua.streaming import find_layers
 from residua.tracing import trace
 
-Call = Callable[[], Any]
+Look = Callable[[Sequence[Any]], Any]
 
 
 @dataclass(frozen=True)
 class Tool:
-    """One way of looking into a forward pass.
+    """One way of looking into forward passes.
 
     Attributes:
         name: in tables.
         package: what has to be installed; none for torch and residua.
         keeps: what it keeps, in words.
         formula: how many numbers these are, with B samples (or tokens), N units, T layers.
-        prepare: model and input → the call that is timed, or None where it does not support the model.
+        prepare: model and a batch → what is timed: it is given batches, and returns what it holds of the
+            last, or of all; None where it does not support the model.
     """
 
     name: str
     package: str | None
     keeps: str
     formula: str
-    prepare: Callable[[nn.Module, Any], Call | None]
+    prepare: Callable[[nn.Module, Any], Look | None]
 
     @property
     def version(self) -> str | None:
@@ -40,12 +42,24 @@ class Tool:
         return version_of(self.package)
 
 
-def _forward(model: nn.Module, x: Any) -> Call:
+def _each(look: Callable[[Any], Any]) -> Look:
+    """Look at every batch by itself, without gradients."""
+
     @torch.no_grad()
-    def call() -> None:
-        model(x)
+    def call(batches: Sequence[Any]) -> Any:
+        kept = None
+        for x in batches:
+            kept = look(x)
+        return kept
 
     return call
+
+
+def _forward(model: nn.Module, x: Any) -> Look:
+    def look(x: Any) -> None:
+        model(x)
+
+    return _each(look)
 
 
 def _layers(model: nn.Module, x: Any) -> Any:
@@ -53,61 +67,49 @@ def _layers(model: nn.Module, x: Any) -> Any:
     return find_layers(model, [x])[0]
 
 
-def _accumulate(model: nn.Module, x: Any) -> Call:
-    return partial(accumulate, _layers(model, x), [x])
+def _accumulate(model: nn.Module, x: Any) -> Look:
+    return partial(accumulate, _layers(model, x))
 
 
-def _trace(model: nn.Module, x: Any) -> Call:
-    return partial(trace, _layers(model, x), x)
+def _trace(model: nn.Module, x: Any) -> Look:
+    return _each(partial(trace, _layers(model, x)))
 
 
-def _torchlens(model: nn.Module, x: Any) -> Call:
+def _torchlens(model: nn.Module, x: Any) -> Look:
     import torchlens
 
-    def call() -> Any:
-        with torch.no_grad():
-            return torchlens.log_forward_pass(model, x, layers_to_save="all")
-
-    return call
+    return _each(partial(torchlens.trace, model))
 
 
-def _captum(model: nn.Module, x: Any) -> Call:
+def _captum(model: nn.Module, x: Any) -> Look:
     from captum.attr import LayerActivation
 
     blocks = list(dict.fromkeys(_layers(model, x).blocks))
-    tool = LayerActivation(model, blocks)
-
-    def call() -> Any:
-        with torch.no_grad():
-            return tool.attribute(x)
-
-    return call
+    return _each(LayerActivation(model, blocks).attribute)
 
 
-def _transformer_lens(model: nn.Module, x: Any) -> Call | None:
-    run: Any = getattr(model, "run_with_cache", None)
-    if run is None:
+def _transformer_lens(model: nn.Module, x: Any) -> Look | None:
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+
+    if not hasattr(model, "config"):
         return None
-
-    def call() -> Any:
-        with torch.no_grad():
-            return run(x)
-
-    return call
+    # It takes the model's modules apart.
+    bridge = build_bridge_from_module(deepcopy(model), type(model).__name__, hf_config=model.config)
+    return _each(bridge.run_with_cache)
 
 
-def _nnsight(model: nn.Module, x: Any) -> Call:
-    from nnsight import NNsight
+def _nnsight(model: nn.Module, x: Any) -> Look:
+    import nnsight
 
-    names = list(dict.fromkeys(_layers(model, x).names))
-    seen = NNsight(model)
+    seen = nnsight.NNsight(model)
+    blocks = [_at(seen, name) for name in dict.fromkeys(_layers(model, x).names)]
 
-    def call() -> Any:
-        with torch.no_grad(), seen.trace(x):
-            outs = [_at(seen, name).output.save() for name in names]
+    def look(x: Any) -> Any:
+        with seen.trace(x):
+            outs = nnsight.save([block.output for block in blocks])
         return outs
 
-    return call
+    return _each(look)
 
 
 def _at(seen: Any, name: str) -> Any:

@@ -1,11 +1,13 @@
 """What it costs to look into a model: residua beside other tools, over the plain forward pass.
 
-Rounds are interleaved, so that a machine's changing speed meets all alike; the median ratio counts.
+Each looks at several batches, as over a data set. Rounds are interleaved, so that a machine's changing
+speed meets all alike; the median ratio counts.
 """
 
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,12 +15,12 @@ from torch import nn
 
 from residua.bench.clock import seconds
 from residua.bench.held import held_bytes
-from residua.bench.tools import TOOLS, Call, Tool
+from residua.bench.tools import TOOLS, Look, Tool
 from residua.nets import ResNet
 from residua.provenance import machine, versions
 from residua.studies.transformer_tasks import VOCABULARY, WIDTH, gpt, vit
 
-ROUNDS = 9
+ROUNDS, BATCHES = 9, 4
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,9 @@ class Subject:
 
 
 def _dense(width: int, batch: int) -> tuple[nn.Module, Any]:
-    return ResNet(min(784, width), width, 10).eval(), torch.randn(batch, min(784, width))
-
-
-def _hooked(width: int, batch: int) -> tuple[nn.Module, Any]:
-    """Return TransformerLens's own transformer."""
-    from transformer_lens import HookedTransformer, HookedTransformerConfig
-
-    config = HookedTransformerConfig(
-        n_layers=8, d_model=width, n_ctx=WIDTH, d_head=width // 4, n_heads=4, act_fn="gelu",
-        d_vocab=VOCABULARY, device="cpu",
-    )  # fmt: skip
-    return HookedTransformer(config).eval(), torch.randint(VOCABULARY, (batch, WIDTH))
+    inputs = min(784, width)
+    net = ResNet(inputs, width, 10, weights="variable")
+    return net.eval(), torch.randn(batch, inputs)
 
 
 def subjects(*, quick: bool) -> list[Subject]:
@@ -52,7 +45,7 @@ def subjects(*, quick: bool) -> list[Subject]:
     return [
         Subject(
             "dense",
-            f"ResNet, 15 layers of {wide} units, {batch} samples",
+            f"ResNet, 15 layers of {wide} units with weights of their own, {batch} samples",
             lambda: _dense(wide, batch),
         ),
         Subject(
@@ -64,11 +57,6 @@ def subjects(*, quick: bool) -> list[Subject]:
             "vit",
             f"ViT of transformers, 8 blocks of width 64, {4 * few} images",
             lambda: (vit(8).eval(), torch.randn(4 * few, 1, 28, 28)),
-        ),
-        Subject(
-            "hooked",
-            f"TransformerLens's transformer, 8 blocks of width 128, {few} windows of {WIDTH} tokens",
-            lambda: _hooked(128, few),
         ),
     ]
 
@@ -99,18 +87,16 @@ def measure_all(
 
 def _measured(subject: Subject, rounds: int) -> dict[str, Any]:
     torch.manual_seed(0)
-    try:
-        model, x = subject.make()
-    except ImportError as error:
-        return {"name": subject.name, "said": subject.said, "missing": str(error), "tools": {}}
-    calls, missing = _prepared(model, x)
-    held = {name: held_bytes(call(), (model, x)) for name, call in calls.items()}
+    model, x = subject.make()
+    looks, missing = _prepared(model, x)
+    held = {name: held_bytes(look([x]), (model, x)) for name, look in looks.items()}
+    calls = {name: partial(look, [x] * BATCHES) for name, look in looks.items()}
     times = [{name: seconds(call) for name, call in calls.items()} for _ in range(rounds)]
     plain = TOOLS[0].name
     return {
         "name": subject.name,
         "said": subject.said,
-        "forward_seconds": statistics.median(t[plain] for t in times),
+        "forward_seconds": statistics.median(t[plain] for t in times) / BATCHES,
         "tools": {
             name: {"ratios": sorted(t[name] / t[plain] for t in times), "bytes": held[name]}
             for name in calls
@@ -119,27 +105,27 @@ def _measured(subject: Subject, rounds: int) -> dict[str, Any]:
     }
 
 
-def _prepared(model: nn.Module, x: Any) -> tuple[dict[str, Call], dict[str, str]]:
-    """Return the calls of all tools that are there and take the model, and why the others do not."""
-    calls: dict[str, Call] = {}
+def _prepared(model: nn.Module, x: Any) -> tuple[dict[str, Look], dict[str, str]]:
+    """Return how all tools look that are there and take the model, and why the others do not."""
+    looks: dict[str, Look] = {}
     missing: dict[str, str] = {}
     for tool in TOOLS:
-        why = _why_not(tool, model, x, calls)
+        why = _why_not(tool, model, x, looks)
         if why:
             missing[tool.name] = why
-    return calls, missing
+    return looks, missing
 
 
-def _why_not(tool: Tool, model: nn.Module, x: Any, calls: dict[str, Call]) -> str | None:
-    """Add a tool's call, or return why there is none."""
+def _why_not(tool: Tool, model: nn.Module, x: Any, looks: dict[str, Look]) -> str | None:
+    """Add how a tool looks, or return why it does not."""
     if tool.version is None:
         return "not installed"
     try:
-        call = tool.prepare(model, x)
-        if call is None:
+        look = tool.prepare(model, x)
+        if look is None:
             return "does not support this model"
-        call()
+        look([x])
     except Exception as error:  # whatever another tool raises is its answer
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:120]
-    calls[tool.name] = call
+    looks[tool.name] = look
     return None

@@ -20,8 +20,6 @@ def trace_tables(found: Mapping[str, Any]) -> list[Table]:
 
 def _table(model: Mapping[str, Any]) -> Table:
     header = ["tool", "times forward", "of all rounds", "MiB held"]
-    if "missing" in model:
-        return Table(model["said"], header, [], f"Not run: {model['missing']}.")
     rows = [
         [
             name,
