@@ -43,9 +43,11 @@ def depth(
     """
     from residua.bench.depth import cells_of, chosen_tasks, run_cells
     from residua.bench.depth_cell import methods_of
+    from residua.bench.depth_figures import depth_section
     from residua.bench.depth_page import depth_markdown, depth_tables
     from residua.folder import locked, make_folder
     from residua.progress import share_bar
+    from residua.report.page import Words, write_sections
     from residua.stored import write_json, write_text
 
     set_up(threads)
@@ -56,11 +58,14 @@ def depth(
         results = run_cells(cells, out_dir, command(), lambda name: advance(1 / whole))
         write_json(out_dir / "depth.json", {"cells": results})
         write_text(out_dir / "depth.md", depth_markdown(results, command()) + "\n")
+        said = "The same trained models cut to the same depths by every method."
+        words = Words("residua bench depth", said, foot=command())
+        write_sections(out_dir / "depth.html", words, {"depth": depth_section(results)})
     if as_json:
         print(json.dumps(results))
         return
     print_tables(depth_tables(results))
-    out.print(f"wrote depth.json and depth.md into {out_dir}", soft_wrap=True)
+    out.print(f"wrote depth.json, depth.md and depth.html into {out_dir}", soft_wrap=True)
 
 
 @bench.command()
@@ -150,6 +155,22 @@ def dynamics(
     set_up(threads)
     found = _written(out_dir, "dynamics", PARTS, measured, quiet=quiet or as_json)
     _shown(found, dynamics_tables, out_dir / "dynamics.json", as_json=as_json)
+
+
+@bench.command()
+def page(
+    folder: Annotated[Path, typer.Argument(help="What the other benchmarks wrote, all folders.")],
+    out_path: Annotated[Path, typer.Option("--out", help="Markdown file; replaced.")],
+) -> None:
+    """Write one page of all results: what is reached, tables, and where others are better.
+
+    [dim]Example: residua bench page docs/evidence/bench --out docs/benchmarks.md[/dim]
+    """
+    from residua.bench.page import benchmarks_page
+    from residua.stored import write_text
+
+    write_text(out_path, benchmarks_page(folder, command()))
+    out.print(f"wrote {out_path}", soft_wrap=True)
 
 
 def _written(

@@ -97,7 +97,7 @@ def _table(results: Results, task: str, of: Sequence[Outcome]) -> Table:
     note = (
         f"{seeds} seed{'s' * (seeds != 1)}, mean ± half of the 95 % interval. The grid trains every "
         f"depth, and validation loss chooses{error}. Costs are shares of the grid's, in layers × "
-        "epochs and in time."
+        "epochs and in processor time."
     )
     header = ["rule", "layers", "test error, %", "above grid", "layer cost", "time"]
     return Table(f"depth in training: {said}", header, rows, note)

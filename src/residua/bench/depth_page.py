@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 from residua.bench.depth_cell import COLUMNS, OURS
 from residua.bench.depth_tables import (
+    HEADS,
     ORACLE,
+    PATCHED,
     POINTS,
     SHARE,
     Results,
@@ -18,8 +20,6 @@ from residua.bench.depth_tables import (
 from residua.bench.methods import METHODS
 from residua.bench.tasks import TASKS
 from residua.report.tables import Table
-
-_HEADS = {"raw": "raw", "compensated": "with compensation", "healed": "after healing"}
 
 
 def depth_tables(results: Results) -> list[Table]:
@@ -45,7 +45,7 @@ def _table(results: Results, cells: Sequence[Standing]) -> Table:
     unit = "test loss, nats a token" if of_loss else "test error, %"
     title = f"{task}: {keep} of {same[0]['depth']} layers, {len(same)} seeds, {unit}"
     note = "; ".join(f"{n}: {same[0]['methods'][n]['refused']}" for n in refused)
-    return Table(title, ["method", *(_HEADS[s.column] for s in cells)], rows, note)
+    return Table(title, ["method", *(HEADS[s.column] for s in cells)], rows, note)
 
 
 def _middle(cells: Sequence[Standing], name: str) -> float:
@@ -68,7 +68,7 @@ def _whole(results: Results, found: Sequence[Standing]) -> Table:
     for column in COLUMNS:
         cells = [s for s in found if s.column == column]
         first, of = led(cells)
-        rows.append([_HEADS[column], f"{first} of {of}"])
+        rows.append([HEADS[column], f"{first} of {of}"])
     first, of = led(found)
     rows.append(["all", f"{first} of {of}"])
     seeds = sorted({s.seeds for s in found})
@@ -88,8 +88,10 @@ def lost_cells(found: Sequence[Standing]) -> list[str]:
             continue
         name, _ = s.best
         unit = "nats" if s.of_loss else "points"
+        gap, half = s.paired
+        paired = "" if math.isnan(half) else f" ± {half:.2g}"
         said.append(
-            f"{s.task}, {s.keep} layers, {_HEADS[s.column]}: {name} is better by {s.gap:.3g} {unit}"
+            f"{s.task}, {s.keep} layers, {HEADS[s.column]}: {name} is better by {gap:.3g}{paired} {unit}"
         )
     return said
 
@@ -97,7 +99,7 @@ def lost_cells(found: Sequence[Standing]) -> list[str]:
 def behind_paper(found: Sequence[Standing]) -> list[str]:
     """Return the cells in which ours is behind the paper's rule by more than a tie."""
     return [
-        f"{s.task}, {s.keep} layers, {_HEADS[s.column]}: by {s.behind('paper'):.3g}"
+        f"{s.task}, {s.keep} layers, {HEADS[s.column]}: by {s.behind('paper'):.3g}"
         for s in found
         if "paper" in s.values and not s.tied(s.behind("paper"), interval(s.values["paper"])[0])
     ]
@@ -108,16 +110,14 @@ def depth_markdown(results: Results, command: str) -> str:
     found = standings(results)
     lines = [_lead(results, command), ""]
     for table in depth_tables(results):
-        lines += [f"### {table.title}", "", *_markdown(table), ""]
-        if table.note:
-            lines += [table.note, ""]
+        lines += [f"### {table.title}", "", table.markdown(), ""]
     lines += ["### Where another method is better", ""]
     lines += [f"- {text}" for text in lost_cells(found)] or ["Nowhere by more than a tie."]
     behind = behind_paper(found)
     lines += ["", f"Behind the paper's rule: {'; '.join(behind) if behind else 'nowhere'}.", ""]
-    lines += ["### What compensation gives back", "", *_markdown(_recovered(results)), ""]
-    lines += [_regret(found), "", "### Tasks", "", *_markdown(_tasks(results))]
-    lines += ["", "### Methods", "", *_markdown(_methods())]
+    lines += ["### What compensation gives back", "", _recovered(results).markdown(), ""]
+    lines += [_regret(found), "", "### Tasks", "", _tasks(results).markdown()]
+    lines += ["", "### Methods", "", _methods().markdown()]
     left = [n for n in TASKS if n not in {r["task"] for r in results}]
     if left:
         lines += ["", f"Not run here: {', '.join(left)}."]
@@ -169,12 +169,7 @@ def _tasks(results: Results) -> Table:
 def _methods() -> Table:
     rows = [[n, m.formula, m.source] for n, m in METHODS.items() if not n.startswith("random-")]
     rows.append(["random", "drawn, five times", "common baseline"])
+    patch = "of the method replaceme, with its own patch in place of our compensation"
+    rows.append([PATCHED, f"{patch}; none where a gap begins a stage", "as replaceme"])
     rows.insert(0, [OURS, "`residua.prune` with its defaults", "docs/depth.md"])
     return Table("", ["method", "what goes first", "source"], rows)
-
-
-def _markdown(table: Table) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
-
-    return [line(table.header), line(["---"] * len(table.header)), *map(line, table.rows)]

@@ -11,6 +11,7 @@ from scipy import stats
 from residua.bench.depth_cell import COLUMNS, OURS
 
 POINTS, SHARE = 0.1, 0.01  # gaps below these are ties: points of error, share of a loss
+HEADS = {"raw": "raw", "compensated": "with compensation", "healed": "after healing"}
 ORACLE = "exhaustive"
 PATCHED = "replaceme, own patch"
 RANDOM = "random (mean of 5)"
@@ -58,6 +59,12 @@ class Standing:
     def tied(self, gap: float, other: float) -> bool:
         """Return whether ours is first, or behind by less than what counts."""
         return gap < (SHARE * other if self.of_loss else POINTS)
+
+    @property
+    def paired(self) -> tuple[float, float]:
+        """The gap to the best of the others, and half of its 95 % interval over paired seeds."""
+        pairs = zip(self.values[OURS], self.values[self.best[0]], strict=True)
+        return interval([ours - theirs for ours, theirs in pairs])
 
     @property
     def first(self) -> bool:

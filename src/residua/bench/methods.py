@@ -115,7 +115,7 @@ METHODS: dict[str, Method] = {
         by_criterion("last"),
     ),
     "block-influence": Method(
-        "Men et al., ShortGPT, 2024, eq. 1",
+        "Men et al., ShortGPT, 2024, eq. 1; optipfair's criterion, too",
         "1 − E cos(x_{t−1}, x_t)",
         by_criterion("block-influence"),
     ),

@@ -40,7 +40,8 @@ def with_patch(given: Given, plan: DepthPlan) -> nn.Module:
     In transformers the matrix goes into the MLP's last weights, as its authors have it. In a network of
     residua the last map of a layer is within f, so the matrix is put behind the whole residual while the
     network runs: x + T y, T = argmin ‖y T + x − L‖², x the state before the layer, L that after the gap;
-    of images T maps channels, one for all pixels.
+    of images T maps channels, one for all pixels. Where a gap begins a stage, there is no layer to put
+    it behind.
     """
     stack = given.stack
     if isinstance(stack, FoundStack):

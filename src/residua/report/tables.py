@@ -14,3 +14,12 @@ class Table(NamedTuple):
     def records(self) -> list[dict[str, str]]:
         """Return a row as named cells."""
         return [dict(zip(self.header, row, strict=True)) for row in self.rows]
+
+    def markdown(self) -> str:
+        """Return header and rows as a table of Markdown, and the note below it."""
+
+        def line(cells: list[str]) -> str:
+            return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+        lines = [line(self.header), line(["---"] * len(self.header)), *map(line, self.rows)]
+        return "\n".join([*lines, *(["", self.note] if self.note else [])])

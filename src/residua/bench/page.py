@@ -1,0 +1,83 @@
+"""docs/benchmarks.md from the stored results of all benchmarks."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from residua.bench.adaptive_page import adaptive_tables
+from residua.bench.depth_page import depth_markdown
+from residua.bench.dynamics_page import dynamics_tables
+from residua.bench.trace_page import trace_tables
+from residua.bench.verdicts import verdicts
+from residua.errors import InputError
+from residua.report.tables import Table
+from residua.stored import read_json
+
+_LEAD = """# Benchmarks
+
+residua beside other methods and tools, each in one run on one machine. Written by
+`residua bench page`; every figure comes from a stored result, and none is chosen by hand. Lines that say
+"missed" are as measured."""
+
+
+def benchmarks_page(folder: Path, command: str) -> str:
+    """Return the page of all results in a folder.
+
+    Args:
+        folder: what `residua bench` wrote, in any folders of it: cells of `depth` and `adaptive`,
+            trace.json, dynamics.json.
+        command: that writes the page, for its first lines.
+
+    Raises:
+        InputError: the folder holds no results.
+    """
+    cells = [read_json(path) for path in sorted(folder.rglob("cells/*.json"))]
+    depth = _in_order([c for c in cells if "methods" in c])
+    adaptive = _in_order([c for c in cells if "layer_epochs" in c])
+    trace, dynamics = (_one(folder, name) for name in ("trace.json", "dynamics.json"))
+    if not (depth or adaptive or trace or dynamics):
+        raise InputError(
+            f"{str(folder)!r} holds no results of residua bench; pass the folder given to it as --out"
+        )
+    parts = [_LEAD, f"Command of this page: `{command}`."]
+    parts += [_section(verdicts(depth, adaptive, trace))]
+    if depth:
+        parts += ["## Depth after training", depth_markdown(depth, _commands(depth))]
+    if adaptive:
+        parts += ["## Depth in training", _made(adaptive)]
+        parts += [_section(t, "###") for t in adaptive_tables(adaptive)]
+    for title, found, tables in (
+        ("Looking into a model", trace, trace_tables),
+        ("Dynamics", dynamics, dynamics_tables),
+    ):
+        if found:
+            parts += [f"## {title}", _made([found]), *(_section(t, "###") for t in tables(found))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _in_order(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(cells, key=lambda c: (c["task"], -c["depth"], -c.get("keep", 0), c["seed"]))
+
+
+def _one(folder: Path, name: str) -> dict[str, Any] | None:
+    paths = sorted(folder.rglob(name))
+    if len(paths) > 1:
+        raise InputError(f"{str(folder)!r} holds several {name}: {paths[0]}, {paths[1]}; leave one")
+    return read_json(paths[0]) if paths else None
+
+
+def _section(table: Table, level: str = "##") -> str:
+    return f"{level} {table.title}\n\n{table.markdown()}"
+
+
+def _commands(results: Sequence[Mapping[str, Any]]) -> str:
+    return "`; `".join(dict.fromkeys(str(r["command"]) for r in results))
+
+
+def _made(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return by which commands, on which machines and with which versions results were made."""
+    machines = "; ".join(dict.fromkeys(str(r["machine"]) for r in results))
+    versions = ", ".join(f"{k} {v}" for k, v in results[0]["versions"].items())
+    tools = results[0].get("tools", {})
+    more = "".join(f", {name} {v or 'not installed'}" for name, v in tools.items())
+    return f"`{_commands(results)}`, {machines}, {versions}{more}."

@@ -1,0 +1,114 @@
+"""What the benchmarks are held to, and what was reached."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from residua.bench.adaptive import OURS as RULE
+from residua.bench.adaptive_page import outcomes
+from residua.bench.depth_page import behind_paper
+from residua.bench.depth_tables import Standing, led, recovered, standings
+from residua.report.tables import Table
+
+FIRST, DENSE, OTHERS = 0.8, 0.8, 0.5  # shares: of cells; of what raw cuts lose, given back
+COST, STREAMED, FASTER = 0.1, 1.3, 5.0  # of a grid; times the forward pass; times torchlens
+Results = Sequence[Mapping[str, Any]]
+Row = tuple[str, str, str, bool | None]
+
+
+def verdicts(depth: Results, adaptive: Results, trace: Mapping[str, Any] | None) -> Table:
+    """Return a row for every bound whose figures are there: what is asked, what was measured."""
+    rows: list[Row] = []
+    if depth:
+        rows += _of_depth(depth)
+    if adaptive:
+        rows += _of_adaptive(adaptive)
+    if trace:
+        rows += _of_trace(trace)
+    said = {True: "reached", False: "missed", None: "—"}
+    return Table(
+        "What is reached", ["", "bound", "measured", ""], [[*r[:3], said[r[3]]] for r in rows]
+    )
+
+
+def half_depth(depth: Results) -> set[tuple[str, int]]:
+    """Return of every task the cut nearest to half of its depth."""
+    found = {}
+    for task in dict.fromkeys(r["task"] for r in depth):
+        of = {r["keep"]: r["depth"] for r in depth if r["task"] == task}
+        found[task] = min(sorted(of, reverse=True), key=lambda k: abs(k - of[k] / 2))
+    return set(found.items())
+
+
+def _of_depth(depth: Results) -> list[Row]:
+    found = standings(depth)
+    own = [s for s in found if not s.task.endswith("shared")]
+    rows = [
+        _first("cells in which ours is first or tied", found),
+        _first("… without those of shared weights, where all criteria agree", own),
+    ]
+    behind = behind_paper(found)
+    rows.append(
+        ("cells behind the paper's rule by more than a tie", "0", str(len(behind)), not behind)
+    )
+    shares = recovered(depth)
+    for task, keep in sorted(half_depth(depth) & set(shares)):
+        ours, theirs = shares[task, keep]
+        bound = OTHERS if any(kind in task for kind in ("conv", "vit", "gpt")) else DENSE
+        said = f"{ours:.0%}" + ("" if math.isnan(theirs) else f" (ReplaceMe's patch {theirs:.0%})")
+        rows.append(
+            (f"loss given back by compensation: {task}, {keep} layers", f"≥ {bound:.0%}", said,
+             ours >= bound)
+        )  # fmt: skip
+    both = [pair for pair in shares.values() if not any(map(math.isnan, pair))]
+    more = sum(ours > theirs for ours, theirs in both)
+    rows.append(
+        ("cuts in which it gives back more than ReplaceMe's patch", "most",
+         f"{more} of {len(both)}", more > len(both) / 2)
+    )  # fmt: skip
+    return rows
+
+
+def _first(said: str, found: Sequence[Standing]) -> Row:
+    first, of = led(found)
+    return (
+        said,
+        f"≥ {FIRST:.0%}",
+        f"{first} of {of} ({first / max(of, 1):.0%})",
+        first >= FIRST * of,
+    )
+
+
+def _of_adaptive(adaptive: Results) -> list[Row]:
+    rows: list[Row] = []
+    for task, of in outcomes(adaptive).items():
+        ours = next(o for o in of if o.rule == RULE)
+        cost, error = max(ours.layers, ours.seconds), ours.standard_error
+        rows += [
+            (f"{task}: cost of a run over the grid's, the larger of layers and time",
+             f"≤ {COST:.0%}", f"{cost:.1%}", cost <= COST),
+            (f"{task}: test error above the grid's best", f"≤ {error:.2f} (one standard error)",
+             f"{ours.gap:+.2f} points", ours.gap <= error),
+        ]  # fmt: skip
+    return rows
+
+
+def _of_trace(trace: Mapping[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for model in trace["models"]:
+        of = {name: median(tool["ratios"]) for name, tool in model["tools"].items()}
+        ours = of["residua.accumulate"]
+        said = f"streamed statistics over the forward pass: {model['said']}"
+        rows.append((said, f"≤ {STREAMED:g}", f"{ours:.2f}", ours <= STREAMED))
+        if "torchlens" in of:
+            faster = of["torchlens"] / ours
+            rows.append(
+                (
+                    "… times faster than torchlens",
+                    f"≥ {FASTER:g}",
+                    f"{faster:.0f}",
+                    faster >= FASTER,
+                )
+            )
+    return rows
