@@ -2,9 +2,11 @@ PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO = .venvs/demo
 DEV = .venvs/dev
+PEERS = .venvs/peers
+BENCH = docs/evidence/bench
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: demo test test-browser lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-transformers evidence-e1 evidence-e3 evidence-e5 evidence-e6 evidence-e8 evidence bench picture clean
+.PHONY: demo test test-browser lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-transformers evidence-e1 evidence-e3 evidence-e5 evidence-e6 evidence-e8 evidence bench benchmarks benchmarks-page picture clean
 
 demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show them side by side
 	@test ! -e demo || (to=demo-$$(date +%Y%m%d-%H%M%S); mv demo $$to; echo "kept the earlier demo as $$to")
@@ -37,6 +39,17 @@ bench: $(DEV)/ready  ## costs of statistics, all streaming measures and dynamics
 	$(DEV)/bin/python benchmarks/adaptive_time.py
 	$(DEV)/bin/python benchmarks/report_cost.py
 
+benchmarks: $(DEV)/ready $(PEERS)/ready  ## residua beside other methods and tools: hours, resumable; writes docs/benchmarks.md
+	$(DEV)/bin/residua bench depth --threads 1 --seeds 5 --out $(BENCH)/depth
+	$(DEV)/bin/residua bench adaptive --threads 1 --seeds 5 --out $(BENCH)/adaptive
+	rm -rf $(BENCH)/trace $(BENCH)/dynamics
+	$(PEERS)/bin/residua bench trace --threads 1 --out $(BENCH)/trace
+	$(PEERS)/bin/residua bench dynamics --threads 1 --out $(BENCH)/dynamics
+	$(MAKE) benchmarks-page
+
+benchmarks-page: $(DEV)/ready  ## write docs/benchmarks.md from the stored results
+	$(DEV)/bin/residua bench page $(BENCH) --out docs/benchmarks.md
+
 picture: demo $(DEV)/ready  ## the pictures of the docs, from the demo's page; needs chromium
 	$(DEV)/bin/python docs/picture.py demo/report.html docs
 
@@ -48,6 +61,11 @@ $(DEMO)/ready: pyproject.toml constraints.txt
 $(DEV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/python $(PIP) --editable '.[all,dev]'
+	touch $@
+
+$(PEERS)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python $(PIP) --editable '.[all,bench]'
 	touch $@
 
 clean:

@@ -12,7 +12,6 @@ starts. Writes docs/evidence/fixed_points.json.
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,41 +19,15 @@ import torch
 from common import seconds
 from torch import Tensor
 
+from residua.bench.maps import UNITS, Map, Planted, hopfield, pitchforks, random
 from residua.dynamics.search import SearchConfig, find_fixed_points
 from residua.provenance import machine, versions
 from residua.studies.jobs import RESULTS
 
-UNITS, STARTS, CHECKS = 16, 1024, 100_000
+STARTS, CHECKS = 1024, 100_000
 RATES = (0.3, 0.1, 0.03, 0.01, 0.003)
 STEPS = 20_000
 NEAR, TOLERANCE = 0.01, 1e-12
-Map = Callable[[Tensor], Tensor]
-
-
-def random(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def hopfield(seed: int) -> tuple[Map, Tensor]:
-    """F(x) = tanh(A x), A of least norm with F(p) = p for 6 planted points p, and so for −p and 0."""
-    p = 0.9 * torch.tanh(random(UNITS, 6, seed=seed))
-    A = torch.atanh(p) @ torch.linalg.pinv(p)
-    return (lambda x: torch.tanh(x @ A.T)), torch.cat([p.T, -p.T, torch.zeros(1, UNITS).double()])
-
-
-def pitchforks(seed: int) -> tuple[Map, Tensor]:
-    """Three pitchforks u + h(u − u³) and 13 decays u / 2 in rotated coordinates: 27 planted points."""
-    Q = torch.linalg.qr(random(UNITS, UNITS, seed=seed)).Q
-    roots = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
-    u = torch.zeros(27, UNITS, dtype=torch.float64)
-    u[:, :3] = torch.cartesian_prod(roots, roots, roots)
-
-    def step(x: Tensor) -> Tensor:
-        v = x @ Q
-        w = torch.cat([v[:, :3] + 0.3 * (v[:, :3] - v[:, :3] ** 3), v[:, 3:] / 2], 1)
-        return w @ Q.T
-
-    return step, u @ Q.T
 
 
 @dataclass(frozen=True)
@@ -127,7 +100,8 @@ def search_seconds(step: Map, starts: Tensor, tolerance: float) -> float:
     return sorted(times)[2]
 
 
-def measure(step: Map, planted: Tensor) -> dict[str, object]:
+def measure(problem: Planted) -> dict[str, object]:
+    step, planted = problem.step, problem.points
     starts = random(STARTS, UNITS, seed=1).clamp(-1, 1)
     done = find_fixed_points(step, starts)
     found = done.fixed.points
@@ -160,8 +134,7 @@ def measure(step: Map, planted: Tensor) -> dict[str, object]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    maps = {"tanh(A x)": hopfield(0), "three pitchforks": pitchforks(0)}
-    found = {name: measure(*problem) for name, problem in maps.items()}
+    found = {problem.name: measure(problem) for problem in (hopfield(), pitchforks())}
     made = {
         "bound": 50,
         "versions": versions(),

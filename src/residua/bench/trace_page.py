@@ -1,9 +1,10 @@
 """The trace benchmark in tables."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from residua.bench.floor import PASSES
 from residua.bench.tools import TOOLS
 from residua.report.tables import Table
 
@@ -15,7 +16,31 @@ def trace_tables(found: Mapping[str, Any]) -> list[Table]:
     return [
         *map(_table, found["models"]),
         Table("what is kept", ["", "what", "numbers"], kept, note),
+        _floor(found["models"]),
     ]
+
+
+def _floor(models: Sequence[Mapping[str, Any]]) -> Table:
+    read, written = (sum(p[i] for p in PASSES.values()) for i in (0, 1))
+    rows = [
+        [
+            m["name"],
+            f"{m['floor']['layers']} × {m['floor']['numbers']:,}",
+            f"{m['floor']['bytes'] / 2**20:.0f} MiB",
+            f"{m['floor']['bytes_a_second'] / 1e9:.0f} GB/s",
+            f"{1000 * m['floor']['floor_seconds']:.1f} ms",
+            f"{1000 * m['floor']['extra_seconds']:.1f} ms",
+            f"{1000 * m['forward_seconds']:.1f} ms",
+        ]
+        for m in models
+    ]
+    note = (
+        f"A layer's numbers are read {read} times and written {written} times ({'; '.join(PASSES)}). "
+        "The floor is what a sum of two arrays of that size takes for as many bytes; the rest is calls "
+        "of some 20 operations a layer, and hooks."
+    )
+    header = ["", "layers × numbers", "moved", "rate", "floor", "measured", "forward"]
+    return Table("streamed statistics: their floor, for a batch", header, rows, note)
 
 
 def _table(model: Mapping[str, Any]) -> Table:
