@@ -254,9 +254,9 @@ def test_the_quick_dynamics_benchmark_finds_what_is_known(tmp_path):
             for n in ("residua: ResidualMap.flow", "torchdiffeq dopri5", "scipy RK45")
         ]
         assert max(counts) < 1.2 * min(counts)
-        coarse, *_, fine = system["methods"]["torchdiffeq rk4"]["runs"]
+        coarse, *_, fine = system["methods"]["torchdiffeq midpoint"]["runs"]
         steps = coarse["setting"] / fine["setting"]
-        assert np.log(coarse["error"] / fine["error"]) / np.log(steps) > 2.5  # of order 4
+        assert np.log(coarse["error"] / fine["error"]) / np.log(steps) > 1.7  # of order 2
 
 
 def test_points_count_once_and_only_where_the_map_rests():
