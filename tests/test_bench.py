@@ -97,7 +97,7 @@ def test_unfinished_cells_do_not_count_and_draws_are_averaged():
     assert compensated.values[PATCHED] == [3.5]
     # Raw 0.9, uncut 0.2: 0.3 gives back 6 of 7 parts, ReplaceMe's 0.35 of its own raw 0.9.
     shares = recovered([whole, part])["a task", 2]
-    np.testing.assert_allclose(shares, [0.6 / 0.7, 0.55 / 0.7])
+    np.testing.assert_allclose(shares, [0.6 / 0.7, 0.5 / 0.7, 0.55 / 0.7])
 
 
 def test_losses_of_tokens_are_tied_within_a_percent():
@@ -244,7 +244,7 @@ def test_the_quick_dynamics_benchmark_finds_what_is_known(tmp_path):
     assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
     found = read_json(tmp_path / "bench" / "dynamics.json")
     ours = {m["name"]: m["solvers"]["residua.find_fixed_points"] for m in found["maps"]}
-    assert ours["three pitchforks"] == {"points": 27, "known": 27, "ratio": 1.0}
+    assert ours["three pitchforks"] == {"points": 27, "known": 27, "loose": 27, "ratio": 1.0}
     assert ours["residual map"]["known"] == ours["residual map"]["points"] > 0
     for system in found["flows"]:
         # dopri5 and RK45 are one method: as many evaluations at the same error, but for the first step.
@@ -262,9 +262,9 @@ def test_the_quick_dynamics_benchmark_finds_what_is_known(tmp_path):
 def test_points_count_once_and_only_where_the_map_rests():
     problem = pitchforks()
     p = problem.points
-    found = _scored(problem, torch.cat([p[:3], p[:2] + 1e-12, p[5:6] + 1e-3, p[:1] * torch.nan]))
-    assert found == {"points": 3, "known": 3}
-    assert _scored(problem, p[:0]) == {"points": 0, "known": 0}
+    ends = torch.cat([p[:3], p[:2] + 1e-12, p[5:6] + 1e-3, p[6:7] + 1e-7, p[:1] * torch.nan])
+    assert _scored(problem, ends) == {"points": 3, "known": 3, "loose": 4}
+    assert _scored(problem, p[:0]) == {"points": 0, "known": 0, "loose": 0}
     for planted in (hopfield(), problem, residuals()):
         torch.testing.assert_close(planted.step(planted.points), planted.points)
 
@@ -277,16 +277,22 @@ def test_costs_at_equal_error_lie_on_the_line_between_settings():
     assert _at(runs, 1e-4) == pytest.approx({"seconds": 2.0, "evaluations": 100.0})
     assert _at(runs, 1e-1) == {"seconds": 1.0, "evaluations": 10.0}
     assert _at(runs, 1e-7) is None
+    lost = {"error": float("nan"), "seconds": 0.1, "evaluations": 1.0}
+    assert _at([lost, runs[1]], 1e-4) == {"seconds": 4.0, "evaluations": 1000.0}
 
 
 def test_a_cell_of_another_task_of_the_same_name_is_refused(tmp_path):
     task = replace(quick_tasks()[0], keeps=(3,))
     path = tmp_path / "cell.json"
     Bench(task, 0, 3, tmp_path, path).path.parent.mkdir(exist_ok=True)
-    write_json(path, Bench(task, 0, 3, tmp_path, path)._made_of() | {"methods": {}})
+    made = {"methods": {}, "command": "", "versions": {}, "machine": ""}
+    write_json(path, Bench(task, 0, 3, tmp_path, path)._made_of() | made)
     with pytest.raises(rs.InputError, match="holds results of another task of the same name"):
         Bench(replace(task, lr=1e-4), 0, 3, tmp_path, path).run(print, "")
     assert read_json(path)["methods"] == {}
+    write_json(path, {"task": "quick-digits"})
+    with pytest.raises(rs.DamagedError, match=r"lacks depth, keep, .* delete it, and the same"):
+        Bench(task, 0, 3, tmp_path, path).run(print, "")
 
 
 def test_methods_that_cannot_cut_to_a_depth_are_left_out():
@@ -347,6 +353,9 @@ def test_rules_are_held_against_the_grid_that_validation_chose():
     assert ours.gap == pytest.approx(0.4)
     assert ours.standard_error == pytest.approx(0.5)
     rows = {r[0]: r[1:] for r in verdicts([], found, None).rows}
+    part = [r for r in found if r["seed"] == 0 or r["depth"] == 1]  # a seed that was stopped
+    assert outcomes(part)["t"][0].grid == (1.0,)
+    assert outcomes([r for r in found if r["rule"] is None]) == {}
     said = "t: test error above the grid's best"
     assert rows[said] == ["≤ 0.50 (one standard error)", "+0.40 points", "reached"]
     assert (
@@ -364,9 +373,11 @@ def test_verdicts_say_reached_and_missed():
     assert ("cells in which ours is first or tied", "≥ 80%", "2 of 3 (67%)", "missed") in rows
     assert ("cells behind the paper's rule by more than a tie", "0", "1", "missed") in rows
     assert ("loss given back by compensation: a task, 2 layers", "≥ 80%", "84%", "reached") in rows
+    unfinished = [{k: v for k, v in c.items() if k != "scratch"} for c in cells]
+    assert {r[-1] for r in verdicts(unfinished, [], None).rows} == {"—"}
     assert rows[-2:] == [
         ("streamed statistics over the forward pass: a net", "≤ 1.3", "1.20", "reached"),
-        ("… times faster than torchlens", "≥ 5", "25", "reached"),
+        ("… times faster than torchlens", "≥ 5", "25.0", "reached"),
     ]
 
 
@@ -400,6 +411,10 @@ def test_the_page_of_all_benchmarks_is_made_of_what_is_stored(tmp_path):
     assert "`residua bench 0`; `residua bench 1`, a machine, torch 2." in page
     assert "### a task: 2 of 4 layers, 2 seeds, test error, %" in page
     assert "## Depth in training" not in page
+    copied = tmp_path / "again" / "cells"
+    copied.mkdir(parents=True)
+    write_json(copied / "0.json", cell(0, (9, 3.0, 3.1), (9, 3.2, 3.0)))
+    failing("one cell is there twice", "bench", "page", tmp_path, "--out", out)
     failing("holds no results of residua bench; pass the folder given to it as --out",
             "bench", "page", tmp_path / "nothing", "--out", out)  # fmt: skip
     assert out.read_text("utf-8") == page

@@ -193,3 +193,41 @@ def test_healing_begins_where_the_cut_model_was():
     before = net(x)
     rs.heal(net, [(x, y)], rs.HealConfig(1, lr=1e-9, accelerator="cpu"))
     torch.testing.assert_close(net(x), before, atol=0.02, rtol=0.02)
+
+
+class Tied(torch.nn.Module):
+    """Two norms with one γ and β; a frozen one; one that is called by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.frozen, self.named = (torch.nn.BatchNorm1d(4) for _ in range(4))
+        self.b.weight, self.b.bias = self.a.weight, self.a.bias
+        self.frozen.requires_grad_(False)
+
+    def forward(self, x):
+        return self.named(input=self.frozen(torch.relu(self.b(2 + torch.relu(self.a(x))))))
+
+
+def test_norms_that_others_share_or_that_are_frozen_stay_as_they_are():
+    torch.manual_seed(0)
+    net, x = Tied(), 1 + torch.randn(50, 4)
+    net.train()(x)
+    net.eval()
+    before, weights = net(x), {k: v.clone() for k, v in net.state_dict().items()}
+    renew_running_statistics(net, [x])
+    torch.testing.assert_close(net(x), before, atol=1e-4, rtol=1e-4)
+    changed = {
+        k.split(".")[0] for k, v in net.state_dict().items() if not torch.equal(v, weights[k])
+    }
+    assert changed == {"named"}
+
+
+def test_a_unit_that_is_constant_keeps_its_statistics():
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(2))
+    x = torch.stack([torch.randn(64), torch.full((64,), 3.0)], 1)
+    net.train()(torch.randn(64, 2))
+    net.eval()
+    before = net(x)
+    renew_running_statistics(net, [x])
+    torch.testing.assert_close(net(x), before, atol=1e-4, rtol=1e-4)
+    assert float(net[0].running_var[1]) > 0.5

@@ -507,17 +507,29 @@ def test_a_flow_on_the_processor_is_that_of_torchdiffeq_which_brings_gradients()
     torch.testing.assert_close(slope[:, 0], ((up - down)[-1].sum(1) / (2 * h)), atol=1e-5, rtol=0)
     assert residual_map(SYMMETRIC.float()).flow(z.float(), times).dtype == torch.float32
     torch.testing.assert_close(F.flow(z, times[:1])[0], F.residual(z))
+    ends = torch.logit(plain[-1])
+    torch.testing.assert_close(F.flow(ends, times.flip(0)).flip(0), plain, atol=1e-6, rtol=0)
+    late = times.clone().requires_grad_()
+    (when,) = torch.autograd.grad(F.flow(z, late)[-1].sum(), late)
+    y = plain[-1]
+    torch.testing.assert_close(when[-1], (y * (1 - y) * (y @ SYMMETRIC.T)).sum())  # eq. 2
 
 
 def test_what_a_flow_refuses():
     z = matrix([[0.4, -0.3, 0.1]])
-    for times in (torch.tensor([1.0, 0.5]), torch.zeros(0)):
+    for times in (torch.tensor([1.0, 0.5, 2.0]), torch.zeros(0), torch.tensor([0.0, torch.nan])):
         with pytest.raises(
-            rs.InputError, match="times must be ascending numbers, one or more, not"
+            rs.InputError, match="times must ascend or descend, and be one or more, not"
         ):
             residual_map(SYMMETRIC).flow(z, times)
     with pytest.raises(rs.InputError, match=r"the map is of torch\.float64 and was given"):
         residual_map(SYMMETRIC).flow(z.float(), torch.arange(3.0))
     growing = residual_map(matrix([[50.0]]), activation="relu")
-    with pytest.raises(rs.InputError, match=r"eq\. 3 grows beyond all bounds near time 14\.\d+"):
+    with pytest.raises(rs.InputError, match=r"eq\. 3 grows beyond all bounds by time 14\.\d+"):
         growing.flow(matrix([[1.0]]), torch.tensor([0.0, 100.0]))
+    with pytest.raises(rs.InputError, match=r"eq\. 3 grows beyond all bounds by time 100"):
+        growing.flow(matrix([[1.0]]).requires_grad_(), torch.tensor([0.0, 100.0]).double())
+    with pytest.raises(rs.InputError, match="z must be finite"):
+        residual_map(SYMMETRIC).flow(z * torch.inf, torch.arange(3.0))
+    with pytest.raises(rs.InputError, match="tolerance must be between 0 and 1, not -1"):
+        residual_map(SYMMETRIC).flow(z, torch.arange(3.0), tolerance=-1.0)

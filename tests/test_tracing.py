@@ -170,3 +170,28 @@ def test_a_batch_that_cannot_be_traced():
         rs.trace(nets(), torch.zeros(0, 6))
     with pytest.raises(rs.InputError, match="1 NaN or infinite"):
         rs.trace(nets(), torch.tensor([[0.0, 0, 0, 0, 0, torch.nan]]))
+
+
+class SometimesInPlace(torch.nn.Module):
+    """Overwrites the state of batches that are large enough."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.linear(x).tanh()
+        return x.add_(y) if len(x) > 3 else x + y
+
+
+def test_states_that_are_overwritten_in_some_batches_only_are_not_summed_wrongly():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4), SometimesInPlace(), SometimesInPlace()).eval()
+    x = torch.randn(20, 4)
+    with torch.no_grad():
+        stack = rs.find_blocks(net, x[:2])
+        whole = rs.accumulate(stack, [x])
+        parts = rs.accumulate(stack, [x[:7], x[7:9], x[9:]])
+        np.testing.assert_allclose(parts.residuals.mean, whole.residuals.mean, atol=1e-6)
+        with pytest.raises(rs.InputError, match="overwrote the state it was given in one batch"):
+            rs.accumulate(stack, [x[:2], x[2:]])

@@ -125,7 +125,7 @@ def trace(
     from residua.bench.trace import measure_all, subjects
     from residua.bench.trace_page import trace_tables
 
-    def measured(folder: Path, done: Callable[[], None]) -> dict[str, Any]:
+    def measured(done: Callable[[], None]) -> dict[str, Any]:
         return measure_all(quick=quick, command=command(), done=done)
 
     set_up(threads)
@@ -149,8 +149,8 @@ def dynamics(
     from residua.bench.dynamics import PARTS, measure_dynamics
     from residua.bench.dynamics_page import dynamics_tables
 
-    def measured(folder: Path, done: Callable[[], None]) -> dict[str, Any]:
-        return measure_dynamics(folder, quick=quick, command=command(), done=done)
+    def measured(done: Callable[[], None]) -> dict[str, Any]:
+        return measure_dynamics(quick=quick, command=command(), done=done)
 
     set_up(threads)
     found = _written(out_dir, "dynamics", PARTS, measured, quiet=quiet or as_json)
@@ -177,7 +177,7 @@ def _written(
     out_dir: Path,
     name: str,
     parts: int,
-    measured: Callable[[Path, Callable[[], None]], dict[str, Any]],
+    measured: Callable[[Callable[[], None]], dict[str, Any]],
     *,
     quiet: bool,
 ) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _written(
 
     folder.refuse_existing(out_dir)
     with folder.new_folder(out_dir), share_bar("parts", disable=quiet) as advance:
-        found = measured(out_dir, lambda: advance(1 / parts))
+        found = measured(lambda: advance(1 / parts))
         write_json(out_dir / f"{name}.json", found)
     return found
 

@@ -90,7 +90,8 @@ def heal(
     + r·E(x_t − the teacher's)² / var(the teacher's), over samples or tokens, s = `teaching`,
     r = `states`; the last term where both have residual layers, with the last state of each or, where
     the plan of the cut is given, the mean over the layers that stayed, each beside the last of those it
-    stands for. The model is left in evaluation mode.
+    stands for. The model is left in evaluation mode. Batch norms begin with running statistics taken
+    anew, by which it computes what it did before (:mod:`residua.running`).
 
     Args:
         model: any model; what :func:`residua.prune` or :func:`residua.apply` returned, say.
@@ -121,8 +122,8 @@ def heal(
     last = folder / HEALING if folder is not None else None
     module = _Healing(model, config, teacher, plan)
     begun = _begun(last, module.made_of) if last is not None and last.exists() else 0
-    if not begun:
-        renew_running_statistics(model, batches)
+    # Also where a checkpoint replaces it: what draws the batches is to be where it was the first time.
+    renew_running_statistics(model, batches)
     kept: list[Any] = []
     if folder is not None:
         kept.append(

@@ -14,7 +14,7 @@ from residua.errors import InputError
 from residua.layers import ResidualStack, rows
 from residua.streaming import find_layers, stream
 
-_PART = 524_288  # numbers of an array that are worked on together: 2 MB each of six in float32
+PART = 524_288  # numbers of an array that are worked on together: 2 MB each of six in float32
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ class StatisticsConsumer:
 
     def _buffers(self, x: Tensor) -> None:
         self.rows = len(x)
-        size = max(1, _PART // x.shape[1]) if x.device.type == "cpu" else len(x)
+        size = max(1, PART // x.shape[1]) if x.device.type == "cpu" else len(x)
         D, *ys = x.new_empty(3, *x.shape)
         d, work = x.new_empty(2, min(size, len(x)), x.shape[1])
         cuts = [slice(i, min(i + size, len(x))) for i in range(0, len(x), size)]

@@ -92,7 +92,7 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
     """
     wide = torch.promote_types(stack.weight.dtype, torch.float32)
     seen, labelled = 0, False
-    copy = True  # of the state before a layer, until the first batch shows that none works in place
+    copy = True  # of the state before a layer; the first batch shows whether one overwrites it
 
     def visit(t: int, before: Tensor, after: Tensor) -> None:
         before, after = before.to(wide), after.to(wide)
@@ -115,7 +115,12 @@ def stream(stack: ResidualStack, batches: Iterable[Any], *consumers: Consumer) -
             labelled = labels is not None
             with refusing_too_large(stack, x), stack.watch(visit, copy=copy) as run:
                 logits = stack.outputs(x).to(wide)
-            copy = run.overwritten
+            if run.overwritten and not copy:
+                raise InputError(
+                    "a layer overwrote the state it was given in one batch and not in the first; pass "
+                    "batches in which it always does, or a model that does not"
+                )
+            copy = copy and (bool(seen) or run.overwritten)
             for consumer in consumers:
                 consumer.end(logits)
             seen += samples_in(x)

@@ -16,6 +16,7 @@ import lightning as L
 import torch
 from torch import nn
 
+from residua.bench.cells import read_cell
 from residua.bench.methods import largest_residuals
 from residua.bench.tasks import dense
 from residua.choices import Weights
@@ -26,7 +27,7 @@ from residua.depth.surgery import cut
 from residua.errors import InputError
 from residua.provenance import machine, versions
 from residua.stack import find_stages
-from residua.stored import read_json, write_json
+from residua.stored import write_json
 from residua.streaming import held_out_figures
 from residua.train_config import TrainConfig
 from residua.training import fit
@@ -133,7 +134,8 @@ def quick_settings() -> list[Setting]:
     small = SETTINGS["digits-shared"]
     train = replace(small.train, epochs=6)
     build = partial(dense, 64, 66, 10, "shared")
-    return [replace(small, name="quick", build=build, depth=5, train=train)]
+    said = "ResNet, 5 layers of 66 logistic units, shared weights, digits"
+    return [replace(small, name="quick", said=said, build=build, depth=5, train=train)]
 
 
 def chosen_settings(names: Sequence[str], *, quick: bool) -> list[Setting]:
@@ -167,6 +169,23 @@ class Training:
         how = self.rule or f"depth-{self.depth}"
         return f"{self.setting.name}-{how}-seed-{self.seed}"
 
+    @property
+    def config(self) -> TrainConfig:
+        """How it is trained."""
+        return replace(self.setting.train, seed=self.seed)
+
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """What a stored result must agree with."""
+        return {
+            "task": self.setting.name,
+            "said": self.setting.said,
+            "seed": self.seed,
+            "rule": self.rule,
+            "depth": self.depth,
+            "train": repr(self.config),
+        }
+
 
 def trainings(settings: Iterable[Setting], seeds: int) -> list[Training]:
     """Return all trainings, those of a seed before those of the next."""
@@ -188,30 +207,25 @@ def run_trainings(
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, _train(one) | {"command": command})
-        results.append(read_json(path))
+        results.append(read_cell(path, one.made_of))
         done()
     return results
 
 
 def _train(one: Training) -> dict[str, Any]:
     data = one.setting.data(one.seed)
-    config = replace(one.setting.train, seed=one.seed)
     torch.manual_seed(one.seed)
     net = one.setting.build(one.depth)
     depths = _Depths()
     rule = (RULES[one.rule](),) if one.rule else ()
     with TemporaryDirectory() as work:
         begin = time.process_time()  # what else runs on the machine does not count
-        fit(net, data, config, Path(work), callbacks=(depths, *rule), progress=False)
+        fit(net, data, one.config, Path(work), callbacks=(depths, *rule), progress=False)
         seconds = time.process_time() - begin
     net.eval()
     val, test = (held_out_figures(net, loader(s, 1000)) for s in (data.val, data.test))
     return {
-        "task": one.setting.name,
-        "said": one.setting.said,
-        "seed": one.seed,
-        "rule": one.rule,
-        "depth": one.depth,
+        **one.made_of,
         "depth_final": find_stages(net).depth,
         "layer_epochs": sum(depths.each),
         "seconds": seconds,
@@ -219,7 +233,6 @@ def _train(one: Training) -> dict[str, Any]:
         "val_error": 100 * (1 - val.accuracy),
         "loss": test.loss,
         "error": 100 * (1 - test.accuracy),
-        "train": repr(config),
         "versions": versions(),
         "machine": machine(),
     }

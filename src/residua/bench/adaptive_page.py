@@ -48,9 +48,21 @@ def outcomes(results: Results) -> dict[str, list[Outcome]]:
     """Return every rule of every task, over the seeds of which all is there."""
     found: dict[str, list[Outcome]] = {}
     for task in dict.fromkeys(r["task"] for r in results):
-        of = [r for r in results if r["task"] == task]
-        found[task] = [_outcome(of, rule) for rule in RULES]
+        of = _whole([r for r in results if r["task"] == task])
+        if of:
+            found[task] = [_outcome(of, rule) for rule in RULES]
     return found
+
+
+def _whole(results: Results) -> list[Mapping[str, Any]]:
+    """Return the results of the seeds of which every rule and every depth is there."""
+    deepest = max(r["depth"] for r in results)
+    every = {*((rule, deepest) for rule in RULES), *((None, d) for d in range(1, deepest + 1))}
+    by_seed: dict[int, list[Mapping[str, Any]]] = {}
+    for r in results:
+        by_seed.setdefault(r["seed"], []).append(r)
+    whole = [of for of in by_seed.values() if {(r["rule"], r["depth"]) for r in of} >= every]
+    return [r for of in whole for r in of]
 
 
 def _outcome(results: Results, rule: str) -> Outcome:

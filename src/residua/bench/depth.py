@@ -36,10 +36,19 @@ def quick_tasks() -> list[Task]:
     small = partial(dense, 64, 66, 10, "variable")
     text = TASKS["gpt"]
     return [
-        replace(net, name="quick-digits", build=small, depth=5, keeps=(3,), steps=60),
+        replace(
+            net,
+            name="quick-digits",
+            said="ResNet, 5 layers of 66 logistic units, digits",
+            build=small,
+            depth=5,
+            keeps=(3,),
+            steps=60,
+        ),
         replace(
             text,
             name="quick-gpt",
+            said="GPT-2, 4 blocks of width 32, what Python says of itself",
             build=partial(gpt, width=32),
             depth=4,
             keeps=(2,),

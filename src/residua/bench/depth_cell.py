@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from residua.bench.cells import read_cell
 from residua.bench.methods import METHODS, MOST_BLOCKS, Given
 from residua.bench.patch import with_patch
 from residua.bench.tasks import Task, trained
@@ -24,7 +25,7 @@ from residua.errors import InputError
 from residua.healing import heal
 from residua.provenance import machine, versions
 from residua.stack import FoundStack
-from residua.stored import read_json, write_json
+from residua.stored import write_json
 from residua.streaming import find_layers, first, held_out_figures
 
 MEASURED = 250  # samples a batch where nothing is trained
@@ -54,14 +55,11 @@ class Bench:
     def run(self, done: Callable[[str], None], command: str) -> dict[str, Any]:
         """Fill the cell: what is stored is not done again, each result is stored when it is there."""
         made_of = self._made_of()
-        self.found = (
-            read_json(self.path) if self.path.exists() else made_of | self._made_by(command)
-        )
-        if any(self.found.get(k) != v for k, v in made_of.items()):
-            raise InputError(
-                f"{str(self.path)!r} holds results of another task of the same name; pass another folder"
-            )
+        stored = self.path.exists()
+        self.found = read_cell(self.path, made_of) if stored else made_of | self._made_by(command)
         missing = [n for n in methods_of(self.task) if n not in self.found["methods"]]
+        for name in self.found["methods"]:
+            done(name)
         if missing or "scratch" not in self.found:
             self._load()
         for name in missing:

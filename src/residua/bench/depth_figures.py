@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from residua.bench.depth_cell import COLUMNS, OURS
-from residua.bench.depth_tables import HEADS, Standing, interval, standings
+from residua.bench.depth_tables import CHOSEN, HEADS, SAME_PLAN, Standing, interval, standings
 from residua.report.palette import GREY, plotted, styled
 from residua.report.shown import Choice, Plot, Section, Setting, Shown, Take, laid_out, number
 
@@ -23,7 +23,8 @@ def depth_section(results: Sequence[Mapping[str, Any]]) -> Section:
 
 def _arrays(found: Sequence[Standing], results: Sequence[Mapping[str, Any]]) -> xr.Dataset:
     tasks = list(dict.fromkeys(s.task for s in found))
-    methods = sorted({n for s in found for n in s.values}, key=lambda n: (n != OURS, n))
+    names = {n for s in found for n in s.values} - {SAME_PLAN, CHOSEN}
+    methods = sorted(names, key=lambda n: (n != OURS, n))
     keeps = {task: sorted({s.keep for s in found if s.task == task}) for task in tasks}
     most = max(len(k) for k in keeps.values())
     kept = np.full((len(tasks), most), np.nan)
@@ -33,7 +34,8 @@ def _arrays(found: Sequence[Standing], results: Sequence[Mapping[str, Any]]) -> 
         kept[i, : len(keeps[task])] = keeps[task]
     for s in found:
         i, k = tasks.index(s.task), keeps[s.task].index(s.keep)
-        for name, each in s.values.items():
+        for name in names & set(s.values):
+            each = s.values[name]
             values[:, i, COLUMNS.index(s.column), methods.index(name), k] = interval(each)
         same = [r for r in results if (r["task"], r["keep"]) == (s.task, s.keep)]
         for name, line in lines.items():

@@ -1,9 +1,11 @@
 """What the cells of the depth benchmark come to: means over seeds, who is first, where ours is not."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -14,6 +16,9 @@ POINTS, SHARE = 0.1, 0.01  # gaps below these are ties: points of error, share o
 HEADS = {"raw": "raw", "compensated": "with compensation", "healed": "after healing"}
 ORACLE = "exhaustive"
 PATCHED = "replaceme, own patch"
+SAME_PLAN = "residua, plan as compensated"
+CHOSEN = "best of the others in validation"
+APART = (ORACLE, SAME_PLAN, CHOSEN)  # shown, and no rivals
 RANDOM = "random (mean of 5)"
 Results = Sequence[Mapping[str, Any]]
 
@@ -43,7 +48,7 @@ class Standing:
     @property
     def best(self) -> tuple[str, float]:
         """The best of the other methods in the mean, the oracle apart, and its figure."""
-        means = {n: float(np.mean(v)) for n, v in self.values.items() if n not in (OURS, ORACLE)}
+        means = {n: float(np.mean(v)) for n, v in self.values.items() if n not in (OURS, *APART)}
         name = min(means, key=lambda n: means[n])
         return name, means[name]
 
@@ -91,11 +96,25 @@ def _standing(task: str, keep: int, column: str, cells: list[Mapping[str, Any]])
         if not any("refused" in one for one in each):
             values[name] = [one[column][key] for one in each]
     drawn = [values.pop(n) for n in list(values) if n.startswith("random-")]
+    if len(values) > 2:
+        values[CHOSEN] = [_chosen(c, column)[column][key] for c in cells]
+    if column == "raw" and all("plain" in c["methods"][OURS] for c in cells):
+        values[SAME_PLAN] = [c["methods"][OURS]["plain"][key] for c in cells]
     if drawn:
         values[RANDOM] = np.mean(drawn, 0).tolist()
     if column == "compensated" and "patched" in cells[0]["methods"].get("replaceme", {}):
         values[PATCHED] = [c["methods"]["replaceme"]["patched"][key] for c in cells]
     return Standing(task, keep, column, of_loss, values)
+
+
+def _chosen(cell: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+    """Return the method that validation prefers, of those that are neither ours nor apart nor drawn."""
+    others: list[Mapping[str, Any]] = [
+        m
+        for n, m in cell["methods"].items()
+        if n not in (OURS, ORACLE) and not n.startswith("random-") and "refused" not in m
+    ]
+    return min(others, key=lambda m: float(m[column]["val_loss"]))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -107,21 +126,44 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(stats.t.ppf(0.975, len(values) - 1)) * error
 
 
-def recovered(results: Results) -> dict[tuple[str, int], tuple[float, float]]:
-    """Return which share of the loss between raw and uncut compensation gives back: ours, ReplaceMe's.
+class Recovered(NamedTuple):
+    """Shares of the loss between raw and uncut that are given back, means over seeds.
 
-    Both from the raw loss of their own plan; NaN where the cut loses nothing.
+    Attributes:
+        ours: by compensation, of our plan.
+        same_plan: by compensation, of ReplaceMe's plan.
+        patch: by ReplaceMe's patch, of the same.
     """
-    found: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+
+    ours: float
+    same_plan: float
+    patch: float
+
+
+def recovered(results: Results) -> dict[tuple[str, int], Recovered]:
+    """Return what compensation gives back in every cut; NaN where no cut loses anything."""
+    found: dict[tuple[str, int], list[Recovered]] = defaultdict(list)
     for cell in results:
-        if "scratch" not in cell:
-            continue
-        uncut, methods = cell["uncut"]["loss"], cell["methods"]
-        ours = _share(methods[OURS], "compensated", uncut)
-        patch = methods.get("replaceme", {})
-        theirs = _share(patch, "patched", uncut) if "patched" in patch else float("nan")
-        found[cell["task"], cell["keep"]].append((ours, theirs))
-    return {k: (float(np.mean(v, 0)[0]), float(np.mean(v, 0)[1])) for k, v in found.items()}
+        if "scratch" in cell:
+            found[cell["task"], cell["keep"]].append(_recovered(cell))
+    return {
+        key: Recovered(*(_known_mean([v[i] for v in values]) for i in range(3)))
+        for key, values in found.items()
+    }
+
+
+def _recovered(cell: Mapping[str, Any]) -> Recovered:
+    uncut, methods = cell["uncut"]["loss"], cell["methods"]
+    ours = _share(methods[OURS], "compensated", uncut)
+    theirs = methods.get("replaceme", {})
+    if "patched" not in theirs:
+        return Recovered(ours, math.nan, math.nan)
+    return Recovered(ours, *(_share(theirs, c, uncut) for c in ("compensated", "patched")))
+
+
+def _known_mean(values: Sequence[float]) -> float:
+    known = [v for v in values if v == v]
+    return fmean(known) if known else math.nan
 
 
 def _share(method: Mapping[str, Any], column: str, uncut: float) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,12 +20,11 @@ PACKAGES = ("scipy", "torchdeq", "torchdiffeq")
 
 
 def measure_dynamics(
-    folder: Path, *, quick: bool, command: str, done: Callable[[], None] = lambda: None
+    *, quick: bool, command: str, done: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
     """Return what every solver finds and costs.
 
     Args:
-        folder: in which the trained network is kept.
         quick: fewer starts, steps and rounds.
         command: as typed, for the results.
         done: is told when one of `PARTS` is done.
@@ -36,7 +36,7 @@ def measure_dynamics(
         maps.append(search_all(problem, solvers(steps, descent), starts, rounds))
         done()
     flows = []
-    for said, F, z in _systems(folder, quick=quick):
+    for said, F, z in _systems(quick=quick):
         times = torch.arange(12, dtype=z.dtype)
         flows.append({"said": said, **integrate_all(F, z, times, rounds, errors)})
         done()
@@ -54,12 +54,13 @@ def measure_dynamics(
     }
 
 
-def _systems(folder: Path, *, quick: bool) -> list[tuple[str, ResidualMap, torch.Tensor]]:
+def _systems(*, quick: bool) -> list[tuple[str, ResidualMap, torch.Tensor]]:
     """Return eq. 3 of a small random network, and of one trained on digits, in float64."""
     small = ResidualMap(0.3 * random(16, 16, seed=0))
     task = TASKS["digits-shared"]
     steps = 60 if quick else task.steps
-    net: Any = trained(task, task.depth, steps, 0, folder).double()
+    with TemporaryDirectory() as work:
+        net: Any = trained(task, task.depth, steps, 0, Path(work)).double()
     x = task.data(0)[2].x[: 16 if quick else 360].double()
     with torch.no_grad():
         z = first_pre_activation(net, x)

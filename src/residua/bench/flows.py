@@ -158,7 +158,8 @@ def _sweep(
     until: tuple[int, float],
 ) -> list[dict[str, float]]:
     rounds, least = until
-    runs = []
+    runs: list[dict[str, float]] = []
+    method.solve(F, z, times[:2], method.settings[0])  # what is imported and made once
     for setting in method.settings:
         spent = []
         for _ in range(rounds):
@@ -176,9 +177,9 @@ def _sweep(
 def _at(runs: Sequence[dict[str, float]], error: float) -> dict[str, float] | None:
     """Return the cost at an error, between settings on logarithmic axes; None if not reached."""
     for coarse, fine in zip([None, *runs], runs, strict=False):
-        if fine["error"] > error:
+        if not fine["error"] <= error:
             continue
-        if coarse is None or fine["error"] == coarse["error"]:
+        if coarse is None or not math.isfinite(coarse["error"]) or fine["error"] == coarse["error"]:
             return {k: float(fine[k]) for k in ("seconds", "evaluations")}
         # An error of 0 is below anything that can be told from the reference.
         low = math.log(max(fine["error"], 1e-15))

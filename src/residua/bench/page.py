@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from residua.bench.adaptive_page import adaptive_tables
+from residua.bench.cells import checked
 from residua.bench.depth_page import depth_markdown
 from residua.bench.dynamics_page import dynamics_tables
 from residua.bench.trace_page import trace_tables
@@ -31,7 +32,9 @@ def benchmarks_page(folder: Path, command: str) -> str:
     Raises:
         InputError: the folder holds no results.
     """
-    cells = [read_json(path) for path in sorted(folder.rglob("cells/*.json"))]
+    paths = sorted(folder.rglob("cells/*.json"))
+    _refuse_copies(paths)
+    cells = [checked(path, read_json(path)) for path in paths]
     depth = _in_order([c for c in cells if "methods" in c])
     adaptive = _in_order([c for c in cells if "layer_epochs" in c])
     trace, dynamics = (_one(folder, name) for name in ("trace.json", "dynamics.json"))
@@ -53,6 +56,14 @@ def benchmarks_page(folder: Path, command: str) -> str:
         if found:
             parts += [f"## {title}", _made([found]), *(_section(t, "###") for t in tables(found))]
     return "\n\n".join(parts) + "\n"
+
+
+def _refuse_copies(paths: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.name in seen:
+            raise InputError(f"one cell is there twice: {seen[path.name]}, {path}; leave one")
+        seen[path.name] = path
 
 
 def _in_order(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:

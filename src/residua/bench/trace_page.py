@@ -36,8 +36,9 @@ def _floor(models: Sequence[Mapping[str, Any]]) -> Table:
     ]
     note = (
         f"A layer's numbers are read {read} times and written {written} times ({'; '.join(PASSES)}). "
-        "The floor is what a sum of two arrays of that size takes for as many bytes; the rest is calls "
-        "of some 20 operations a layer, and hooks."
+        "The floor is what sums of two arrays of a part's size, the same again and again, take for as "
+        "many bytes; beyond it are some 20 calls a layer, hooks, and states that lie in memory far "
+        "away. Without labels, so that all samples are one class."
     )
     header = ["", "layers × numbers", "moved", "rate", "floor", "measured", "forward"]
     return Table("streamed statistics: their floor, for a batch", header, rows, note)

@@ -50,32 +50,38 @@ def _of_depth(depth: Results) -> list[Row]:
     ]
     behind = behind_paper(found)
     rows.append(
-        ("cells behind the paper's rule by more than a tie", "0", str(len(behind)), not behind)
+        (
+            "cells behind the paper's rule by more than a tie",
+            "0",
+            str(len(behind)),
+            not behind if found else None,
+        )
     )
     shares = recovered(depth)
     for task, keep in sorted(half_depth(depth) & set(shares)):
-        ours, theirs = shares[task, keep]
+        share = shares[task, keep].ours
         bound = OTHERS if any(kind in task for kind in ("conv", "vit", "gpt")) else DENSE
-        said = f"{ours:.0%}" + ("" if math.isnan(theirs) else f" (ReplaceMe's patch {theirs:.0%})")
         rows.append(
-            (f"loss given back by compensation: {task}, {keep} layers", f"≥ {bound:.0%}", said,
-             ours >= bound)
+            (f"loss given back by compensation: {task}, {keep} layers", f"≥ {bound:.0%}",
+             f"{share:.0%}", None if math.isnan(share) else share >= bound)
         )  # fmt: skip
-    both = [pair for pair in shares.values() if not any(map(math.isnan, pair))]
-    more = sum(ours > theirs for ours, theirs in both)
+    both = [s for s in shares.values() if not (math.isnan(s.same_plan) or math.isnan(s.patch))]
+    more = sum(s.same_plan > s.patch for s in both)
     rows.append(
-        ("cuts in which it gives back more than ReplaceMe's patch", "most",
-         f"{more} of {len(both)}", more > len(both) / 2)
+        ("cuts in which it gives back more than ReplaceMe's patch, of ReplaceMe's own plan", "most",
+         f"{more} of {len(both)}", more > len(both) / 2 if both else None)
     )  # fmt: skip
     return rows
 
 
 def _first(said: str, found: Sequence[Standing]) -> Row:
     first, of = led(found)
+    if not of:
+        return said, f"≥ {FIRST:.0%}", "no cell is done", None
     return (
         said,
         f"≥ {FIRST:.0%}",
-        f"{first} of {of} ({first / max(of, 1):.0%})",
+        f"{first} of {of} ({first / of:.0%})",
         first >= FIRST * of,
     )
 
@@ -89,7 +95,7 @@ def _of_adaptive(adaptive: Results) -> list[Row]:
             (f"{task}: cost of a run over the grid's, the larger of layers and time",
              f"≤ {COST:.0%}", f"{cost:.1%}", cost <= COST),
             (f"{task}: test error above the grid's best", f"≤ {error:.2f} (one standard error)",
-             f"{ours.gap:+.2f} points", ours.gap <= error),
+             f"{ours.gap:+.2f} points", None if math.isnan(error) else ours.gap <= error),
         ]  # fmt: skip
     return rows
 
@@ -107,7 +113,7 @@ def _of_trace(trace: Mapping[str, Any]) -> list[Row]:
                 (
                     "… times faster than torchlens",
                     f"≥ {FASTER:g}",
-                    f"{faster:.0f}",
+                    f"{faster:.1f}",
                     faster >= FASTER,
                 )
             )

@@ -13,6 +13,7 @@ from residua.losses import Loss
 BEST = "best"
 # What "best" tries, in this order: of plans that lose as much the first is taken.
 TRIED = ("spans", "greedy", "block-influence", "angular", "last")
+DEEPEST = 32  # layers with which "greedy", whose evidence takes T²/2 forward passes, is tried
 
 
 def check_criterion(name: str) -> None:
@@ -35,7 +36,8 @@ class Candidates:
 
     Args:
         stack: the layers of the model.
-        criterion: a criterion's name, or "best" for those in TRIED.
+        criterion: a criterion's name, or "best" for those in TRIED, of more than 32 layers without
+            "greedy".
         fit_batches, held_out_batches, loss: as of :func:`residua.prune`.
     """
 
@@ -47,7 +49,9 @@ class Candidates:
         held_out_batches: Iterable[Any],
         loss: Loss,
     ):
-        self.names = TRIED if criterion == BEST else (criterion,)
+        deep = stack.depth > DEEPEST
+        tried = tuple(name for name in TRIED if name != "greedy" or not deep)
+        self.names = tried if criterion == BEST else (criterion,)
         self.read: dict[type, Any] = {}
         for name in self.names:
             kind = criterion_named(name).evidence

@@ -38,7 +38,8 @@ class PruneConfig:
             many layers stay as that allows.
         criterion: which layers go; see :func:`residua.plan_depth`. Default "best": those of "spans",
             "greedy", "block-influence", "angular" and "last" are cut, compensated and measured on the
-            held-out data, and the plan that loses least is taken.
+            held-out data, and the plan that loses least is taken; of more than 32 layers without
+            "greedy", whose evidence takes T²/2 forward passes.
         compensation: see :func:`residua.compensate`. Default: "readers+weighted" where every layer has
             weights of its own; where they share them "steps+weighted" (ResNet), "mean+affine"
             (ConvResNet) or "none+affine" (MLP); with another loss than cross-entropy "affine" for

@@ -15,6 +15,7 @@ from residua.nets import ACTIVATIONS, MLP, ResNet
 from residua.stack import find_stack
 
 _INVERSE = {"logistic": torch.logit, "tanh": torch.atanh}
+_FINEST = 2.3e-14  # relative tolerance of scipy's solvers
 _RANGE = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
 
@@ -125,45 +126,57 @@ class ResidualMap:
 
         Layer t of the network stands at time h·(t − 1). By the pair of Dormand and Prince of order 5(4):
         scipy's RK45 in float64 on the processor, torchdiffeq's dopri5 on other devices and where a
-        gradient is asked for. scipy's takes a fifth of the time on small systems.
+        gradient is asked for. scipy's is several times as fast on small systems (docs/benchmarks.md).
 
         Args:
             z: where to begin.
-            times: ascending.
+            times: ascending or descending.
             tolerance: relative and absolute, of a step in z.
 
         Raises:
-            InputError: times do not ascend, or z grows beyond all bounds before the last.
+            InputError: z is not finite, times are not in order, the tolerance is not between 0 and 1, or
+                z grows beyond all bounds before the last time.
             MissingExtraError: torchdiffeq is needed and not installed.
         """
-        if not len(times) or bool((times.diff() <= 0).any()):
-            raise InputError(f"times must be ascending numbers, one or more, not {times.tolist()}")
-        wanted = torch.is_grad_enabled() and (z.requires_grad or self.W.requires_grad)
-        if z.device.type != "cpu" or wanted:
-            return self.residual(self._differentiable_flow(z, times, tolerance))
+        steps = times.diff()
+        if not len(times) or not bool((steps > 0).all() or (steps < 0).all()):
+            raise InputError(
+                f"times must ascend or descend, and be one or more, not {times.tolist()}"
+            )
+        if not bool(z.isfinite().all()):
+            raise InputError("z must be finite; of y at an end of its range it is not")
+        if not 0 < tolerance < 1:
+            raise InputError(f"tolerance must be between 0 and 1, not {tolerance}")
         self.velocity(z)  # refuses another precision than W's
         if len(times) == 1:
             return self.residual(z)[None]
-        exact = replace(self, W=self.W.double())
+        asked = any(v.requires_grad for v in (z, times, self.W)) and torch.is_grad_enabled()
+        if z.device.type != "cpu" or asked:
+            return self.residual(self._differentiable_flow(z, times, tolerance))
+        return self.residual(self._scipy_flow(z, times, tolerance))
+
+    def _scipy_flow(self, z: Tensor, times: Tensor, tolerance: float) -> Tensor:
+        exact = replace(self, W=self.W.detach().double())
 
         def velocity(time: float, state: np.ndarray) -> np.ndarray:
             if not np.isfinite(state).all():  # scipy would go on with ever smaller steps
-                raise InputError(
-                    f"eq. 3 grows beyond all bounds near time {time:g}; pass earlier times"
-                )
+                raise _unbounded(time)
             return exact.velocity(torch.from_numpy(state).view(z.shape)).flatten().numpy()
 
+        at = times.detach().double().numpy()
         with np.errstate(over="ignore", invalid="ignore"):  # velocity tells
             found = solve_ivp(
                 velocity,
-                (float(times[0]), float(times[-1])),
+                (at[0], at[-1]),
                 z.detach().double().flatten().numpy(),
                 "RK45",
-                times.double().numpy(),
-                rtol=tolerance,
+                at,
+                rtol=max(tolerance, _FINEST),
                 atol=tolerance,
             )
-        return self.residual(torch.from_numpy(found.y.T.copy()).view(len(times), *z.shape).to(z))
+        if not found.success:
+            raise _unbounded(float(at[len(found.t) - 1]))
+        return torch.from_numpy(found.y.T.copy()).view(len(times), *z.shape).to(z)
 
     def _differentiable_flow(self, z: Tensor, times: Tensor, tolerance: float) -> Tensor:
         try:
@@ -172,10 +185,17 @@ class ResidualMap:
             raise MissingExtraError(
                 "torchdiffeq", "dynamics", "ResidualMap.flow with gradients or beyond the processor"
             ) from error
-        found: Tensor = odeint(
-            lambda _, state: self.velocity(state), z, times, rtol=tolerance, atol=tolerance
-        )
+        try:
+            found: Tensor = odeint(
+                lambda _, state: self.velocity(state), z, times, rtol=tolerance, atol=tolerance
+            )
+        except AssertionError as error:  # its steps became too small
+            raise _unbounded(float(times[-1])) from error
         return found
+
+
+def _unbounded(time: float) -> InputError:
+    return InputError(f"eq. 3 grows beyond all bounds by time {time:.4g}; pass earlier times")
 
 
 def residual_map(
