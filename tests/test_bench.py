@@ -25,6 +25,7 @@ from residua.bench.maps import hopfield, pitchforks, residuals
 from residua.bench.methods import METHODS, Given
 from residua.bench.patch import with_patch
 from residua.bench.roots import _scored
+from residua.bench.tasks import trained as trained_model
 from residua.bench.verdicts import half_depth, verdicts
 from residua.losses import cross_entropy
 from residua.stack import find_stages
@@ -464,3 +465,12 @@ def test_epsilon_takes_the_layers_that_add_nothing(tmp_path):
     config = rs.TrainConfig(epochs=1, batch_size=64, lr=1e-6, accelerator="cpu")
     fit(net, data, config, tmp_path, callbacks=(EpsilonDepth(),), progress=False)
     assert net.depth == 3
+
+
+def test_a_damaged_model_is_named(tmp_path):
+    task = quick_tasks()[0]
+    path = tmp_path / f"{task.name}-0-3-layers-60-steps" / "model.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"not a model")
+    with pytest.raises(rs.DamagedError, match="delete it, and the same command makes it anew"):
+        trained_model(task, 3, 60, 0, tmp_path)

@@ -18,7 +18,7 @@ from residua.dynamics.linearised import linearise
 from residua.dynamics.prolonged import prolong
 from residua.dynamics.residual_map import check_points, first_pre_activation, residual_map
 from residua.dynamics.response import response
-from residua.statistics import Moments
+from residua.moments import Moments
 
 
 def normal(*shape, seed=0):

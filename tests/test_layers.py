@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
     {"errors", "choices", "provenance", "distributed", "ports", "graph", "untying"},
-    {"passes", "losses", "atomic"},
+    {"passes", "losses", "atomic", "moments"},
     {"stored"},
     {"nets", "convnet", "data", "sources", "layers", "calls"},
     {"parts"},

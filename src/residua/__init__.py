@@ -65,12 +65,13 @@ if TYPE_CHECKING:
     from residua.layers import ResidualStack
     from residua.loading import load
     from residua.losses import each_token, next_token
+    from residua.moments import Moments
     from residua.nets import MLP, ResNet
     from residua.run_config import RunConfig
     from residua.runs import Run
     from residua.sources import Split
     from residua.stack import FoundStack, find_blocks, find_stack, find_stages
-    from residua.statistics import Moments, Statistics, accumulate
+    from residua.statistics import Statistics, accumulate
     from residua.store import NetConfig, build, save
     from residua.streaming import HeldOut, held_out_figures
     from residua.tracing import Trace, trace
@@ -171,7 +172,8 @@ _HOME = {
     "runs": ("Run",),
     "losses": ("each_token", "next_token"),
     "streaming": ("HeldOut", "held_out_figures"),
-    "statistics": ("Moments", "Statistics", "accumulate"),
+    "moments": ("Moments",),
+    "statistics": ("Statistics", "accumulate"),
     "store": ("NetConfig", "build", "save"),
     "tracing": ("Trace", "trace"),
     "train_config": ("TrainConfig",),

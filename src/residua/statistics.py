@@ -12,51 +12,10 @@ from torch import Tensor, nn
 
 from residua.errors import InputError
 from residua.layers import ResidualStack, rows
+from residua.moments import Moments, class_means, one_hot
 from residua.streaming import find_layers, stream
 
 PART = 524_288  # numbers of an array that are worked on together: 2 MB each of six in float32
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Mean and sum of squared deviations, per class and unit, mergeable (Chan, Golub, LeVeque 1979).
-
-    Shapes: mean and m2 (t, class, unit), count (class,); float64. `eps` is that of the precision in
-    which the values were computed: what differs by less, relative to its size, is rounding.
-    """
-
-    count: Float[np.ndarray, "classes"]
-    mean: Float[np.ndarray, "t classes unit"]
-    m2: Float[np.ndarray, "t classes unit"]
-    eps: float = float(np.finfo(np.float64).eps)
-
-    def __add__(self, other: "Moments") -> "Moments":
-        n = self.count + other.count
-        share = np.divide(other.count, n, out=np.zeros_like(n), where=n > 0)[:, None]
-        delta = other.mean - self.mean
-        return Moments(
-            n,
-            self.mean + share * delta,
-            self.m2 + other.m2 + self.count[:, None] * share * delta**2,
-            max(self.eps, other.eps),
-        )
-
-    @property
-    def std(self) -> Float[np.ndarray, "t classes unit"]:
-        """Standard deviation within each class (population form); NaN for an absent class."""
-        return np.asarray(np.sqrt(self.m2 / np.where(self.count > 0, self.count, np.nan)[:, None]))
-
-    @property
-    def known(self) -> Float[np.ndarray, "t classes unit"]:
-        """The means; NaN for an absent class, whose `mean` is 0 so that it merges."""
-        return np.where(self.count[:, None] > 0, self.mean, np.nan)
-
-    def pooled(self) -> "Moments":
-        """Return the moments over all samples as one class."""
-        n = self.count.sum(keepdims=True)
-        mean = np.tensordot(self.count, self.mean, (0, 1))[:, None] / n
-        between = (self.count[:, None] * (self.mean - mean) ** 2).sum(1, keepdims=True)
-        return Moments(n, mean, self.m2.sum(1, keepdims=True) + between, self.eps)
 
 
 @dataclass(frozen=True)
@@ -143,50 +102,6 @@ class Statistics:
                 "block": ("layer", list(self.names)),
             },
         )
-
-
-class ClassSums:
-    """Sums of one state or residual, and of its squares, about an origin (classes, unit).
-
-    Sums about a nearby point lose no digits where the spread is far below the mean. They cost a
-    matrix product with the one-hot labels each, in the model's precision, and add up in float64.
-    """
-
-    def __init__(self, classes: int, like: Tensor):
-        self.origin = like.new_zeros(classes, like.shape[1])
-        self.sum = torch.zeros_like(self.origin, dtype=torch.float64)
-        self.square_sum = torch.zeros_like(self.sum)
-
-    def centre(self, fresh: Tensor, origin: Tensor) -> None:
-        """Set the origins of classes (a mask) that no batch before had; their sums are still 0."""
-        self.origin = torch.where(fresh[:, None], origin, self.origin)
-
-    def add(self, value: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a batch (batch, unit) with its labels one-hot; return its deviations and their sums."""
-        deviation = torch.addmm(value, members, self.origin, alpha=-1)
-        total = (members.T @ deviation).double()
-        self.sum += total
-        self.square_sum += members.T @ deviation.square()
-        return deviation, total
-
-    def result(self, count: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and m2 (classes, unit)."""
-        n = count.clamp(min=1)[:, None]
-        mean = self.origin.double() + self.sum / n
-        mean[count == 0] = 0
-        return mean, (self.square_sum - self.sum**2 / n).clamp(min=0)
-
-
-def one_hot(labels: Tensor | None, like: Tensor, classes: int) -> Tensor:
-    """Return labels one-hot (batch, classes), as `like` in kind; without labels all are one class."""
-    if labels is None:
-        return like.new_ones(len(like), 1)
-    return like.new_zeros(len(like), classes).scatter_(1, labels.to(like.device)[:, None], 1)
-
-
-def class_means(value: Tensor, members: Tensor) -> Tensor:
-    """Return the mean of each class in a batch; 0 for a class that it lacks."""
-    return members.T @ value / members.sum(0).clamp(min=1)[:, None]
 
 
 class _Part(NamedTuple):

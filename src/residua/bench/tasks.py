@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -17,6 +18,7 @@ from residua.atomic import written_whole
 from residua.choices import Weights
 from residua.convnet import STAGES, ConvResNet
 from residua.data import load_data, loader
+from residua.errors import DamagedError
 from residua.healing import HealConfig, heal
 from residua.losses import Loss, cross_entropy, next_token
 from residua.nets import ResNet
@@ -225,7 +227,13 @@ def trained(task: Task, layers: int, steps: int, seed: int, folder: Path) -> nn.
     model = task.build(layers)
     path = folder / f"{task.name}-{seed}-{layers}-layers-{steps}-steps" / "model.safetensors"
     if path.exists():
-        load_model(model, path)
+        try:
+            load_model(model, path)
+        except (SafetensorError, RuntimeError) as error:
+            raise DamagedError(
+                f"{str(path)!r} is damaged ({str(error).splitlines()[0]}); delete it, and the same "
+                "command makes it anew"
+            ) from error
         return model.eval()
     batches = loader(task.data(seed)[0], task.batch_size, shuffle_seed=seed)
     heal(model, batches, task.training(seed, steps, task.lr), folder=path.parent)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from residua.dynamics.residual_map import check_weights
 from residua.errors import InputError
-from residua.statistics import Moments
+from residua.moments import Moments
 
 
 @dataclass(frozen=True)

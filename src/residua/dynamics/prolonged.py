@@ -10,12 +10,13 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from residua.dynamics.class_sums import ClassSums
 from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
 from residua.errors import InputError
 from residua.inputs import unpack
 from residua.layers import like
+from residua.moments import Moments, class_means, one_hot
 from residua.stack import find_stack
-from residua.statistics import ClassSums, Moments, class_means, one_hot
 
 # A logistic unit within this of 0 or 1 counts as saturated.
 SATURATED = 0.01

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from residua.errors import InputError
-from residua.statistics import Moments, Statistics
+from residua.moments import Moments
+from residua.statistics import Statistics
 
 
 @dataclass(frozen=True, eq=False)
