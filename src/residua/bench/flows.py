@@ -21,7 +21,7 @@ from residua.dynamics.residual_map import ResidualMap
 ERRORS = (1e-4, 1e-6, 1e-8)  # largest |y − reference| at which costs are compared
 TOLERANCES = tuple(10.0**-k for k in range(3, 12))
 STEPS = tuple(2.0**-k for k in range(1, 10))
-PATIENCE = 20.0  # seconds after which finer settings are not tried
+PATIENCE = 3.0  # seconds after which finer settings are not tried
 STIFF_ENTRIES = 1024  # implicit solvers make a dense Jacobian of the whole system
 ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 FIXED = ("rk4", "heun3", "midpoint", "explicit_adams", "implicit_adams")
