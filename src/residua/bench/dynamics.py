@@ -29,7 +29,7 @@ def measure_dynamics(
         command: as typed, for the results.
         done: is told when one of `PARTS` is done.
     """
-    starts, steps, descent, rounds = (64, 50, 100, 1) if quick else (1024, 1000, 5_000, 3)
+    starts, steps, descent, rounds = (64, 50, 100, 1) if quick else (1024, 300, 3_000, 3)
     errors = ERRORS[:1] if quick else ERRORS
     maps = []
     for problem in (hopfield(), pitchforks(), residuals()):
