@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from residua.bench.flows import PATIENCE
 from residua.report.tables import Table
 
 
@@ -46,7 +47,8 @@ def _flow_table(of: Mapping[str, Any], errors: Sequence[float]) -> Table:
     ]
     note = (
         "Times residua's time (and evaluations of eq. 3) at the same largest error of y, between "
-        "settings on logarithmic axes." + _left(of)
+        f"settings on logarithmic axes. Not reached: not by the finest setting, or that would take more "
+        f"than {PATIENCE:g} s." + _left(of)
     )
     return Table(f"eq. 3: {of['said']}", header, rows, note)
 
