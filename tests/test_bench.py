@@ -85,6 +85,7 @@ def test_who_is_first_is_told_from_means_over_the_same_seeds():
     page = depth_markdown(cells, "residua bench depth")
     assert "| uncut | 2.00 ± 0.00 | 2.00 ± 0.00 | 2.00 ± 0.00 |" in page
     assert "| all | 1 of 3 |" in page
+    assert "The paired interval excludes 0 in 1 of these 2." in page
     assert "Not run here: digits-shared" in page
 
 

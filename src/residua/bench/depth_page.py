@@ -118,6 +118,10 @@ def depth_markdown(results: Results, command: str) -> str:
         lines += [f"### {table.title}", "", table.markdown(), ""]
     lines += ["### Where another method is better", ""]
     lines += [f"- {text}" for text in lost_cells(found)] or ["Nowhere by more than a tie."]
+    lost = [s.paired for s in found if not s.first]
+    if lost:
+        beyond = sum(gap > half for gap, half in lost)
+        lines += ["", f"The paired interval excludes 0 in {beyond} of these {len(lost)}."]
     behind = behind_paper(found)
     lines += ["", f"Behind the paper's rule: {'; '.join(behind) if behind else 'nowhere'}.", ""]
     lines += ["### What compensation gives back", "", _recovered(results).markdown(), ""]
