@@ -12,10 +12,10 @@ import statistics
 from typing import Any
 
 import torch
-from common import seconds
 from torch import nn
 
 import residua as rs
+from residua.bench.clock import seconds
 from residua.provenance import machine, versions
 from residua.studies.jobs import RESULTS
 

@@ -1,8 +1,6 @@
-"""What the benchmarks share: images, and a clock."""
+"""What the benchmarks share: images, and how a process tells its memory."""
 
 import os
-import time
-from collections.abc import Callable
 
 import torch
 
@@ -22,10 +20,3 @@ PRINT_MEMORY = """
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(status["VmHWM"].split()[0])
 """
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Return how long a call takes."""
-    begin = time.perf_counter()
-    call()
-    return time.perf_counter() - begin

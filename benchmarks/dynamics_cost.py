@@ -14,10 +14,11 @@ import sys
 from typing import Any
 
 import torch
-from common import PRINT_MEMORY, images, seconds
+from common import PRINT_MEMORY, images
 from torch import Tensor
 
 import residua as rs
+from residua.bench.clock import seconds
 from residua.provenance import machine, versions
 from residua.studies.jobs import RESULTS
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from common import seconds
 from torch import Tensor
 
+from residua.bench.clock import seconds
 from residua.bench.maps import UNITS, Map, Planted, hopfield, pitchforks, random
 from residua.dynamics.search import SearchConfig, find_fixed_points
 from residua.provenance import machine, versions

@@ -10,9 +10,10 @@ import statistics
 from typing import Any
 
 import torch
-from common import images, seconds
+from common import images
 
 import residua as rs
+from residua.bench.clock import seconds
 from residua.depth.curve import NormalEquations
 from residua.provenance import machine, versions
 from residua.streaming import stream

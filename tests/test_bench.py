@@ -59,7 +59,7 @@ def cell(seed, ours, paper, **others):
     return {
         "task": "a task", "seed": seed, "keep": 2, "depth": 4, "methods": methods,
         "uncut": figures(0.2, 2.0), "scratch": figures(0.3, 3.0),
-        "versions": {"torch": "2"}, "machine": "a machine",
+        "versions": {"torch": "2"}, "machine": "a machine", "command": "residua bench depth",
     }  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_who_is_first_is_told_from_means_over_the_same_seeds():
         "a task, 2 layers, after healing: paper is better by 0.2 ± 1.3 points",
     ]
     assert behind_paper([raw, compensated, healed]) == ["a task, 2 layers, after healing: by 0.2"]
-    page = depth_markdown(cells, "residua bench depth")
+    page = depth_markdown(cells)
     assert "| uncut | 2.00 ± 0.00 | 2.00 ± 0.00 | 2.00 ± 0.00 |" in page
     assert "| all | 1 of 3 |" in page
     assert "The paired interval excludes 0 in 1 of these 2." in page
@@ -111,7 +111,7 @@ def test_losses_of_tokens_are_tied_within_a_percent():
                     found["error"] = None
     raw, compensated, healed = standings(cells)
     assert (raw.first, compensated.first, healed.first) == (True, True, False)
-    assert "test loss, nats a token" in depth_markdown(cells, "x")
+    assert "test loss, nats a token" in depth_markdown(cells)
 
 
 def test_the_interval_is_that_of_student():
@@ -303,7 +303,7 @@ def test_methods_that_cannot_cut_to_a_depth_are_left_out():
     for one in cells:
         one["methods"]["angular"] = refused
     assert "angular" not in standings(cells)[0].values
-    assert "| angular | – | – | – |" in depth_markdown(cells, "x")
+    assert "| angular | – | – | – |" in depth_markdown(cells)
 
 
 def test_replaceme_maps_the_channels_of_images():

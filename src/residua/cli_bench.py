@@ -57,7 +57,7 @@ def depth(
     with locked(out_dir), share_bar("cells", disable=quiet or as_json) as advance:
         results = run_cells(cells, out_dir, command(), lambda name: advance(1 / whole))
         write_json(out_dir / "depth.json", {"cells": results})
-        write_text(out_dir / "depth.md", depth_markdown(results, command()) + "\n")
+        write_text(out_dir / "depth.md", depth_markdown(results) + "\n")
         said = "The same trained models cut to the same depths by every method."
         words = Words("residua bench depth", said, foot=command())
         write_sections(out_dir / "depth.html", words, {"depth": depth_section(results)})

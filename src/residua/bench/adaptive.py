@@ -16,15 +16,14 @@ import lightning as L
 import torch
 from torch import nn
 
-from residua.bench.cells import read_cell
+from residua.bench.cells import chosen, read_cell
 from residua.bench.methods import largest_residuals
-from residua.bench.tasks import dense
+from residua.bench.tasks import dense, halved_mnist
 from residua.choices import Weights
 from residua.data import DataSplits, load_data, loader
 from residua.depth.adaptive import AdaptiveDepth
 from residua.depth.plan import DepthPlan, lowest_go
 from residua.depth.surgery import cut
-from residua.errors import InputError
 from residua.provenance import machine, versions
 from residua.stack import find_stages
 from residua.stored import write_json
@@ -95,16 +94,6 @@ RULES: dict[str, Callable[[], L.Callback]] = {
 }
 
 
-def _halved(seed: int) -> DataSplits:
-    data = load_data("mnist", seed=seed)
-    small = {
-        part: replace(split, x=nn.functional.avg_pool2d(split.x[:, None], 2)[:, 0])
-        for part in ("train", "val", "test")
-        if (split := getattr(data, part))
-    }
-    return replace(data, **small)
-
-
 def _settings(weights: Weights) -> list[Setting]:
     return [
         Setting(
@@ -119,7 +108,7 @@ def _settings(weights: Weights) -> list[Setting]:
             f"mnist14-{weights}",
             f"ResNet, 15 layers of 256 logistic units, {weights} weights, MNIST at 14 by 14 pixels",
             partial(dense, 196, 256, 10, weights),
-            _halved,
+            halved_mnist,
             15,
             TrainConfig(epochs=8, batch_size=128, accelerator="cpu"),
         ),
@@ -144,14 +133,8 @@ def chosen_settings(names: Sequence[str], *, quick: bool) -> list[Setting]:
     Raises:
         InputError: there is no such setting, or names are given for the quick form.
     """
-    if quick and names:
-        raise InputError(f"--quick has a task of its own, so leave out --task {names[0]}")
-    if quick:
-        return quick_settings()
-    unknown = [n for n in names if n not in SETTINGS]
-    if unknown:
-        raise InputError(f"there is no task {unknown[0]!r}; pass one of {', '.join(SETTINGS)}")
-    return [SETTINGS[n] for n in names or SETTINGS if names or n.startswith("digits")]
+    usual = [name for name in SETTINGS if name.startswith("digits")]
+    return chosen(names, SETTINGS, usual, quick_settings if quick else None)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Stored results of a benchmark, one file each, that a run goes on from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from residua.errors import DamagedError, InputError
 from residua.stored import read_json
 
+T = TypeVar("T")
 # What every cell of a benchmark holds.
 DEPTH = ("task", "depth", "keep", "seed", "methods", "command", "versions", "machine")
 ADAPTIVE = (
@@ -47,3 +48,38 @@ def checked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
             f"{str(path)!r} lacks {', '.join(lacks)}; delete it, and the same command makes it anew"
         )
     return found
+
+
+def chosen(
+    names: Sequence[str],
+    known: Mapping[str, T],
+    usual: Sequence[str],
+    quick: Callable[[], list[T]] | None,
+) -> list[T]:
+    """Return what is measured: the quick forms, what is named, or what is usual.
+
+    Args:
+        names: as given.
+        known: all there are.
+        usual: names where none is given.
+        quick: makes the quick forms, where these are asked for.
+
+    Raises:
+        InputError: there is no such task, or names are given for the quick form.
+    """
+    if quick is not None:
+        if names:
+            raise InputError(f"--quick has tasks of its own, so leave out --task {names[0]}")
+        return quick()
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        raise InputError(f"there is no task {unknown[0]!r}; pass one of {', '.join(known)}")
+    return [known[n] for n in names or usual]
+
+
+def made_by(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return by which commands, on which machines and with which versions results were made."""
+    commands = "`; `".join(dict.fromkeys(str(r["command"]) for r in results))
+    machines = "; ".join(dict.fromkeys(str(r["machine"]) for r in results))
+    versions = ", ".join(f"{k} {v}" for k, v in results[0]["versions"].items())
+    return f"`{commands}`, {machines}, {versions}"

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from residua.bench.cells import chosen
 from residua.bench.depth_cell import Bench
 from residua.bench.tasks import TASKS, Task, dense
-from residua.errors import InputError
 from residua.studies.transformer_tasks import gpt
 
 CELLS = "cells"
@@ -64,14 +64,8 @@ def chosen_tasks(names: Sequence[str], *, quick: bool) -> list[Task]:
     Raises:
         InputError: there is no such task, or names are given for the quick form.
     """
-    if quick and names:
-        raise InputError(f"--quick has tasks of its own, so leave out --task {names[0]}")
-    if quick:
-        return quick_tasks()
-    unknown = [n for n in names if n not in TASKS]
-    if unknown:
-        raise InputError(f"there is no task {unknown[0]!r}; pass one of {', '.join(TASKS)}")
-    return [TASKS[n] for n in names] or [t for n, t in TASKS.items() if n not in LARGE]
+    usual = [name for name in TASKS if name not in LARGE]
+    return chosen(names, TASKS, usual, quick_tasks if quick else None)
 
 
 def cells_of(tasks: Iterable[Task], seeds: int) -> list[Cell]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from residua.bench.cells import made_by
 from residua.bench.depth_cell import COLUMNS, OURS
 from residua.bench.depth_tables import (
     CHOSEN,
@@ -110,10 +111,10 @@ def behind_paper(found: Sequence[Standing]) -> list[str]:
     ]
 
 
-def depth_markdown(results: Results, command: str) -> str:
+def depth_markdown(results: Results) -> str:
     """Return the page of the depth benchmark."""
     found = standings(results)
-    lines = [_lead(results, command), ""]
+    lines = [_lead(results), ""]
     for table in depth_tables(results):
         lines += [f"### {table.title}", "", table.markdown(), ""]
     lines += ["### Where another method is better", ""]
@@ -133,18 +134,14 @@ def depth_markdown(results: Results, command: str) -> str:
     return "\n".join(lines)
 
 
-def _lead(results: Results, command: str) -> str:
-    first = results[0]
-    versions = ", ".join(f"{k} {v}" for k, v in first["versions"].items())
-    machines = "; ".join(sorted({str(r["machine"]) for r in results}))
+def _lead(results: Results) -> str:
     return (
         "Same trained model, same training samples for criteria and fits, same depth for all methods; "
         "residua chooses among five of the criteria on validation data. Four columns: as it is (raw), "
-        "with residua's compensation, after healing for a "
-        "tenth of the training's steps (at one of two rates or not at all, as validation "
-        "prefers, for every method), and trained from scratch at that depth for as many steps in "
-        "total. Mean over seeds ± half of the 95 % interval. Test data were read once, at the "
-        f"end. `{command}`, {machines}, {versions}."
+        "with residua's compensation, after healing for a tenth of the training's steps (at one of a "
+        "task's rates or not at all, as validation prefers, for every method), and trained from scratch "
+        "at that depth for as many steps in total. Mean over seeds ± half of the 95 % interval. Test "
+        f"data were read once, at the end. {made_by(results)}."
     )
 
 

@@ -8,9 +8,9 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from residua.bench.depth_cell import COLUMNS, OURS
+from residua.studies import tables
 
 POINTS, SHARE = 0.1, 0.01  # gaps below these are ties: points of error, share of a loss
 HEADS = {"raw": "raw", "compensated": "with compensation", "healed": "after healing"}
@@ -119,11 +119,8 @@ def _chosen(cell: Mapping[str, Any], column: str) -> Mapping[str, Any]:
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the mean over seeds and the half width of its 95 % interval (NaN of one seed)."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, float("nan")
-    error = float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return mean, float(stats.t.ppf(0.975, len(values) - 1)) * error
+    mean, _, high = tables.interval(np.array(values))
+    return mean, high - mean
 
 
 class Recovered(NamedTuple):

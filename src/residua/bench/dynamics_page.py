@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from residua.bench.flows import PATIENCE
+from residua.bench.installed import left_out
 from residua.report.tables import Table
 
 
@@ -31,12 +32,12 @@ def _map_table(of: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
         f"be so large, and the point 1e-3 off. torchdeq: at most {found['steps']} iterations; Adam: "
         f"{found['descent']} steps. residua: from each start and from where up to 1000 steps of the map "
         "lead, at most 200 steps of Newton each; of a residual map it knows the Jacobian. It took "
-        f"{of['seconds']:.2f} s." + _left(of)
+        f"{of['seconds']:.2f} s. {left_out(of['not_run'])}"
     )
     more = [] if of["all_known"] else ["fixed points"]
     known = "of all points" if of["all_known"] else "of the planted"
     return Table(
-        of["said"], ["solver", *more, known, "to 1e-6", "times residua's time"], rows, note
+        of["said"], ["solver", *more, known, "to 1e-6", "times residua's time"], rows, note.rstrip()
     )
 
 
@@ -48,9 +49,9 @@ def _flow_table(of: Mapping[str, Any], errors: Sequence[float]) -> Table:
     note = (
         "Times residua's time (and evaluations of eq. 3) at the same largest error of y, between "
         f"settings on logarithmic axes. Not reached: not by the finest setting, or that would take more "
-        f"than {PATIENCE:g} s." + _left(of)
+        f"than {PATIENCE:g} s. {left_out(of['not_run'])}"
     )
-    return Table(f"eq. 3: {of['said']}", header, rows, note)
+    return Table(f"eq. 3: {of['said']}", header, rows, note.rstrip())
 
 
 def _cost(cost: Mapping[str, float] | None) -> str:
@@ -58,8 +59,3 @@ def _cost(cost: Mapping[str, float] | None) -> str:
         return "not reached"
     ratio = f"{cost['ratio']:.2f}" if "ratio" in cost else "—"
     return f"{ratio} ({cost['evaluations']:.0f})"
-
-
-def _left(of: Mapping[str, Any]) -> str:
-    left = [f"{name}: {why}" for name, why in of["not_run"].items()]
-    return f" Not run: {'; '.join(left)}." if left else ""

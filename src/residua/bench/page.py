@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from residua.bench.adaptive_page import adaptive_tables
-from residua.bench.cells import checked
+from residua.bench.cells import checked, made_by
 from residua.bench.depth_page import depth_markdown
 from residua.bench.dynamics_page import dynamics_tables
 from residua.bench.trace_page import trace_tables
@@ -45,16 +45,16 @@ def benchmarks_page(folder: Path, command: str) -> str:
     parts = [_LEAD, f"Command of this page: `{command}`."]
     parts += [_section(verdicts(depth, adaptive, trace))]
     if depth:
-        parts += ["## Depth after training", depth_markdown(depth, _commands(depth))]
+        parts += ["## Depth after training", depth_markdown(depth)]
     if adaptive:
-        parts += ["## Depth in training", _made(adaptive)]
+        parts += ["## Depth in training", f"{made_by(adaptive)}."]
         parts += [_section(t, "###") for t in adaptive_tables(adaptive)]
     for title, found, tables in (
         ("Looking into a model", trace, trace_tables),
         ("Dynamics", dynamics, dynamics_tables),
     ):
         if found:
-            parts += [f"## {title}", _made([found]), *(_section(t, "###") for t in tables(found))]
+            parts += [f"## {title}", _made(found), *(_section(t, "###") for t in tables(found))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -81,14 +81,7 @@ def _section(table: Table, level: str = "##") -> str:
     return f"{level} {table.title}\n\n{table.markdown()}"
 
 
-def _commands(results: Sequence[Mapping[str, Any]]) -> str:
-    return "`; `".join(dict.fromkeys(str(r["command"]) for r in results))
-
-
-def _made(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return by which commands, on which machines and with which versions results were made."""
-    machines = "; ".join(dict.fromkeys(str(r["machine"]) for r in results))
-    versions = ", ".join(f"{k} {v}" for k, v in results[0]["versions"].items())
-    tools = results[0].get("tools", {})
-    more = "".join(f", {name} {v or 'not installed'}" for name, v in tools.items())
-    return f"`{_commands(results)}`, {machines}, {versions}{more}."
+def _made(result: Mapping[str, Any]) -> str:
+    """Return how one result was made, with the versions of the tools in it."""
+    more = [f", {name} {v or 'not installed'}" for name, v in result.get("tools", {}).items()]
+    return f"{made_by([result])}{''.join(more)}."

@@ -4,7 +4,7 @@ All models are trained by the same function, on labels alone; test data are look
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +17,7 @@ from torch import nn
 from residua.atomic import written_whole
 from residua.choices import Weights
 from residua.convnet import STAGES, ConvResNet
-from residua.data import load_data, loader
+from residua.data import DataSplits, load_data, loader
 from residua.errors import DamagedError
 from residua.healing import HealConfig, heal
 from residua.losses import Loss, cross_entropy, next_token
@@ -94,9 +94,7 @@ def convolutional(channels: int, classes: int, layers: int) -> nn.Module:
 @lru_cache(2)  # to read and scale images takes as long as some cells
 def splits_of(name: str, seed: int) -> Splits:
     """Return the three parts of a data set, inputs as vectors."""
-    data = load_data(name, seed=seed)
-    train, val, test = (Split(s.x.flatten(1), s.y) for s in (data.train, data.val, data.test))
-    return train, val, test
+    return _vectors(load_data(name, seed=seed))
 
 
 @lru_cache(2)
@@ -110,12 +108,25 @@ def images_of(name: str, seed: int) -> Splits:
     return train, val, test
 
 
+def halved_mnist(seed: int) -> DataSplits:
+    """Return MNIST with every four pixels averaged."""
+
+    def halved(split: Split) -> Split:
+        return Split(nn.functional.avg_pool2d(split.x[:, None], 2)[:, 0], split.y)
+
+    data = load_data("mnist", seed=seed)
+    train, val, test = (halved(s) for s in (data.train, data.val, data.test))
+    return replace(data, train=train, val=val, test=test)
+
+
 @lru_cache(2)
 def halved_images(seed: int) -> Splits:
-    """Return MNIST with every four pixels averaged, as vectors of 14 by 14."""
-    train, val, test = (
-        Split(nn.functional.avg_pool2d(s.x, 2).flatten(1), s.y) for s in images_of("mnist", seed)
-    )
+    """Return the same, as vectors of 14 by 14."""
+    return _vectors(halved_mnist(seed))
+
+
+def _vectors(data: DataSplits) -> Splits:
+    train, val, test = (Split(s.x.flatten(1), s.y) for s in (data.train, data.val, data.test))
     return train, val, test
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from residua.bench.installed import version_of
 from residua.statistics import accumulate
 from residua.streaming import find_layers
 from residua.tracing import trace
@@ -35,11 +34,6 @@ class Tool:
     keeps: str
     formula: str
     prepare: Callable[[nn.Module, Any], Look | None]
-
-    @property
-    def version(self) -> str | None:
-        """Version of its package; None where that is not installed."""
-        return version_of(self.package)
 
 
 def _each(look: Callable[[Any], Any]) -> Look:

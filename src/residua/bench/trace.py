@@ -16,6 +16,7 @@ from torch import nn
 from residua.bench.clock import seconds
 from residua.bench.floor import floor_of
 from residua.bench.held import held_bytes
+from residua.bench.installed import missing, version_of
 from residua.bench.tools import TOOLS, Look, Tool
 from residua.nets import ResNet
 from residua.provenance import machine, versions
@@ -78,7 +79,7 @@ def measure_all(
         done()
     return {
         "models": found,
-        "tools": {t.name: t.version for t in TOOLS if t.package},
+        "tools": {t.name: version_of(t.package) for t in TOOLS if t.package},
         "quick": quick,
         "command": command,
         "versions": versions(),
@@ -89,7 +90,7 @@ def measure_all(
 def _measured(subject: Subject, rounds: int) -> dict[str, Any]:
     torch.manual_seed(0)
     model, x = subject.make()
-    looks, missing = _prepared(model, x)
+    looks, not_run = _prepared(model, x)
     held = {name: held_bytes(look([x]), (model, x)) for name, look in looks.items()}
     calls = {name: partial(look, [x] * BATCHES) for name, look in looks.items()}
     times = [{name: seconds(call) for name, call in calls.items()} for _ in range(rounds)]
@@ -103,7 +104,7 @@ def _measured(subject: Subject, rounds: int) -> dict[str, Any]:
             name: {"ratios": sorted(t[name] / t[plain] for t in times), "bytes": held[name]}
             for name in calls
         },
-        "not_run": missing,
+        "not_run": not_run,
         "floor": floor_of(model, x, extra),
     }
 
@@ -111,18 +112,19 @@ def _measured(subject: Subject, rounds: int) -> dict[str, Any]:
 def _prepared(model: nn.Module, x: Any) -> tuple[dict[str, Look], dict[str, str]]:
     """Return how all tools look that are there and take the model, and why the others do not."""
     looks: dict[str, Look] = {}
-    missing: dict[str, str] = {}
+    not_run: dict[str, str] = {}
     for tool in TOOLS:
         why = _why_not(tool, model, x, looks)
         if why:
-            missing[tool.name] = why
-    return looks, missing
+            not_run[tool.name] = why
+    return looks, not_run
 
 
 def _why_not(tool: Tool, model: nn.Module, x: Any, looks: dict[str, Look]) -> str | None:
     """Add how a tool looks, or return why it does not."""
-    if tool.version is None:
-        return "not installed"
+    why = missing(tool.package)
+    if why:
+        return why
     try:
         look = tool.prepare(model, x)
         if look is None:

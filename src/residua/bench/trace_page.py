@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from residua.bench.floor import PASSES
+from residua.bench.installed import left_out
 from residua.bench.tools import TOOLS
 from residua.report.tables import Table
 
@@ -55,5 +56,4 @@ def _table(model: Mapping[str, Any]) -> Table:
         ]
         for name, of in model["tools"].items()
     ]
-    left = [f"{name}: {why}" for name, why in model["not_run"].items()]
-    return Table(model["said"], header, rows, f"Not run: {'; '.join(left)}." if left else "")
+    return Table(model["said"], header, rows, left_out(model["not_run"]))
