@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import residua
+
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
     {"errors", "choices", "provenance", "distributed", "ports", "graph", "untying"},
@@ -116,3 +118,16 @@ def test_command_line_help_loads_nothing_heavy():
         "sys.exit(str(heavy) if heavy else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_type_checkers_see_the_names_that_are_loaded():
+    tree = ast.parse((ROOT / "__init__.pyi").read_text("utf-8"))
+    seen = {
+        alias.name: node.module.removeprefix("residua.")
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    (listed,) = (node.value for node in tree.body if isinstance(node, ast.Assign))
+    assert seen == residua._MODULE
+    assert sorted(ast.literal_eval(listed)) == residua.__all__
