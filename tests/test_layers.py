@@ -26,7 +26,7 @@ ORDER = [
     {"depth"},
     {"progress", "folder", "teaching"},
     {"train_config"},
-    {"augment", "checkpoints"},
+    {"augment", "checkpoints", "trainers"},
     {"followed", "weights_seen"},
     {"overviews"},
     {"training", "healing", "analysis", "folder_kinds"},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from residua.cli_fit_options import Accelerator
 from residua.cli_options import Quiet, Threads, command, set_up
 from residua.terminal import out, print_tables
 
@@ -27,10 +28,15 @@ def depth(
     task: Annotated[
         list[str] | None, typer.Option(help="What is cut; repeatable. Default: all but the large.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
+    first_seed: Annotated[
+        int,
+        typer.Option(min=0, help="The first of them; apart, in folders of their own, they add up."),
+    ] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small models and one seed: two minutes.")
     ] = False,
+    accelerator: Accelerator = "cpu",
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all cells as JSON.")] = False,
     quiet: Quiet = False,
@@ -51,7 +57,8 @@ def depth(
     from residua.stored import write_json, write_text
 
     set_up(threads)
-    cells = cells_of(chosen_tasks(task or (), quick=quick), 1 if quick else seeds)
+    tasks = chosen_tasks(task or (), quick=quick, accelerator=accelerator)
+    cells = cells_of(tasks, range(first_seed, first_seed + (1 if quick else seeds)))
     make_folder(out_dir)
     whole = sum(len(methods_of(cell.task)) for cell in cells)
     with locked(out_dir), share_bar("cells", disable=quiet or as_json) as advance:

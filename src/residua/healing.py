@@ -25,6 +25,7 @@ from residua.running import renew_running_statistics
 from residua.stack import FoundStack
 from residua.streaming import evaluating, refuse_iterators
 from residua.teaching import Paired, distance, divergence, outputs_and_states, paired
+from residua.trainers import brought_back, make_trainer
 
 HEALING = "healing.ckpt"
 
@@ -90,8 +91,8 @@ def heal(
     + r·E(x_t − the teacher's)² / var(the teacher's), over samples or tokens, s = `teaching`,
     r = `states`; the last term where both have residual layers, with the last state of each or, where
     the plan of the cut is given, the mean over the layers that stayed, each beside the last of those it
-    stands for. The model is left in evaluation mode. Batch norms begin with running statistics taken
-    anew, by which it computes what it did before (:mod:`residua.running`).
+    stands for. The model is left in evaluation mode, on the device it was on. Batch norms begin with
+    running statistics taken anew, by which it computes what it did before (:mod:`residua.running`).
 
     Args:
         model: any model; what :func:`residua.prune` or :func:`residua.apply` returned, say.
@@ -105,7 +106,7 @@ def heal(
 
     Raises:
         InputError: batches can be read only once, are empty or do not fit; training diverged; the plan
-            is for another teacher.
+            is for another teacher; the machine lacks the accelerator or precision.
         StackError: a plan is given, and the layers it keeps are not found in the model.
         StoppedError: a signal ended the training early.
 
@@ -138,13 +139,13 @@ def heal(
     model.train()
     try:
         # SystemExit is Lightning's answer to Ctrl-C.
-        with quietly(), suppress(SystemExit), evaluating(*module.teacher):
-            trainer = L.Trainer(
+        models = (model, *module.teacher)
+        with quietly(), suppress(SystemExit), evaluating(*module.teacher), brought_back(*models):
+            trainer = make_trainer(
+                config.accelerator,
+                config.precision,
                 max_steps=config.steps,
                 max_epochs=-1,
-                accelerator=config.accelerator,
-                devices=1,
-                precision=config.precision,  # type: ignore[arg-type]
                 callbacks=[*kept, *([StepBar()] if progress else [])],
                 gradient_clip_val=config.clip,
                 logger=False,

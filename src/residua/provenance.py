@@ -17,7 +17,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> str:
-    """Return processor family and thread count, which timings depend on."""
+def machine(device: torch.device | None = None) -> str:
+    """Return processor family and thread count, which timings depend on, and the GPU that was used."""
     threads = torch.get_num_threads()
-    return f"{platform.machine()}, {threads} thread{'s' * (threads != 1)}"
+    said = f"{platform.machine()}, {threads} thread{'s' * (threads != 1)}"
+    if device is None or device.type != "cuda":
+        return said
+    return f"{said}, {torch.cuda.get_device_name(device)}"

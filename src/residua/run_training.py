@@ -21,7 +21,8 @@ from residua.runs import Run, channels, read, read_config, write, write_config
 from residua.sources import DATA_DIR_VARIABLE, HUB
 from residua.stack import find_stages
 from residua.store import NetConfig, Network, build
-from residua.training import evaluate, fit, make_trainer
+from residua.trainers import make_trainer
+from residua.training import evaluate, fit
 
 
 def start(config: RunConfig, folder: Path, command: str, *, progress: bool = True) -> Run:
@@ -40,7 +41,8 @@ def start(config: RunConfig, folder: Path, command: str, *, progress: bool = Tru
     data = load_data(config.data, data_dir=config.data_dir, seed=config.train.seed)
     # A bad network or device is refused before anything is written.
     _build(config, data)
-    make_trainer(config.train, logger=False, enable_checkpointing=False)
+    asked = config.train
+    make_trainer(asked.accelerator, asked.precision, logger=False, enable_checkpointing=False)
     make_folder(folder)
     with locked(folder):
         refuse_existing(folder)  # another process may have been faster

@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from residua.running import renew_running_statistics
 from residua.sources import Split
 from residua.stack import find_stages
 from residua.train_config import TrainConfig
+from residua.trainers import brought_back, make_trainer
 
 
 class Classifier(L.LightningModule):
@@ -160,7 +160,9 @@ def fit(
     elif teacher is not None:
         renew_running_statistics(net, train)
     trainer = make_trainer(
-        config,
+        config.accelerator,
+        config.precision,
+        max_epochs=config.epochs,
         callbacks=[*callbacks, last_checkpoint(folder), *([TrainingBar()] if progress else [])],
         logger=CSVLogger(folder, name="logs"),
         enable_progress_bar=False,
@@ -168,7 +170,8 @@ def fit(
         num_sanity_val_steps=0,
         log_every_n_steps=1,
     )
-    with suppress(SystemExit):  # Lightning's answer to Ctrl-C
+    models = (net,) if teacher is None else (net, teacher)
+    with suppress(SystemExit), brought_back(*models):  # Lightning's answer to Ctrl-C
         trainer.fit(
             module,
             train,
@@ -181,27 +184,6 @@ def fit(
             f"training was stopped after {trainer.current_epoch} of {config.epochs} epochs"
         )
     return module
-
-
-def make_trainer(config: TrainConfig, **options: Any) -> L.Trainer:
-    """Return a trainer on one device of the accelerator and precision asked for.
-
-    Raises:
-        InputError: there is no such accelerator or precision, or this machine lacks it.
-    """
-    try:
-        return L.Trainer(
-            max_epochs=config.epochs,
-            accelerator=config.accelerator,
-            devices=1,
-            precision=config.precision,  # type: ignore[arg-type]
-            **options,
-        )
-    except (ValueError, ImportError, MisconfigurationException) as error:
-        raise InputError(
-            f"accelerator {config.accelerator!r} and precision {config.precision!r} cannot be used "
-            f"here ({str(error).splitlines()[0]}); pass others, such as 'auto' and '32-true'"
-        ) from error
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from residua.bench.cells import chosen
 from residua.bench.depth_cell import Bench
 from residua.bench.tasks import TASKS, Task, dense
 from residua.studies.transformer_tasks import gpt
+from residua.trainers import device_of
 
 CELLS = "cells"
 # Of tasks that a processor without a GPU has no time for; done where they are named.
@@ -58,19 +59,25 @@ def quick_tasks() -> list[Task]:
     ]
 
 
-def chosen_tasks(names: Sequence[str], *, quick: bool) -> list[Task]:
+def chosen_tasks(
+    names: Sequence[str], *, quick: bool = False, accelerator: str = "cpu"
+) -> list[Task]:
     """Return the tasks of these names, or all that are not large.
 
     Raises:
-        InputError: there is no such task, or names are given for the quick form.
+        InputError: there is no such task, names are given for the quick form, or the machine lacks the
+            accelerator.
     """
+    device_of(accelerator)
     usual = [name for name in TASKS if name not in LARGE]
-    return chosen(names, TASKS, usual, quick_tasks if quick else None)
+    found = chosen(names, TASKS, usual, quick_tasks if quick else None)
+    return [replace(task, accelerator=accelerator) for task in found]
 
 
-def cells_of(tasks: Iterable[Task], seeds: int) -> list[Cell]:
+def cells_of(tasks: Iterable[Task], seeds: Iterable[int]) -> list[Cell]:
     """Return all cells, those of a seed before those of the next."""
-    return [Cell(t, seed, keep) for seed in range(seeds) for t in tasks for keep in t.keeps]
+    tasks = list(tasks)
+    return [Cell(t, seed, keep) for seed in seeds for t in tasks for keep in t.keeps]
 
 
 def run_cells(

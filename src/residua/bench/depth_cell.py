@@ -27,6 +27,7 @@ from residua.provenance import machine, versions
 from residua.stack import FoundStack
 from residua.stored import write_json
 from residua.streaming import find_layers, first, held_out_figures
+from residua.trainers import device_of
 
 MEASURED = 250  # samples a batch where nothing is trained
 COLUMNS = ("raw", "compensated", "healed")
@@ -92,7 +93,8 @@ class Bench:
 
     def _made_by(self, command: str) -> dict[str, Any]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        return {"methods": {}, "command": command, "versions": versions(), "machine": machine()}
+        made_on = machine(device_of(self.task.accelerator))
+        return {"methods": {}, "command": command, "versions": versions(), "machine": made_on}
 
     def _load(self) -> None:
         task = self.task

@@ -12,7 +12,7 @@ from residua.depth.surgery import apply
 from residua.layers import ResidualStack
 from residua.stack import FoundStack, find_stages
 from residua.streaming import evaluating
-from residua.studies.transformers import patched
+from residua.studies.transformers import least_squares, patched
 
 
 class Patched(nn.Module):
@@ -81,7 +81,4 @@ def _maps(stack: ResidualStack, plan: DepthPlan, fit: Iterable[Any]) -> dict[int
             with stack.watch(visit):
                 stack.outputs(x)
     dtype = stack.weight.dtype
-    return {
-        t: torch.linalg.lstsq(torch.cat(added[t]), torch.cat(wanted[t])).solution.to(dtype)
-        for t in gaps
-    }
+    return {t: least_squares(torch.cat(added[t]), torch.cat(wanted[t])).to(dtype) for t in gaps}

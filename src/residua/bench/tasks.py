@@ -24,6 +24,7 @@ from residua.losses import Loss, cross_entropy, next_token
 from residua.nets import ResNet
 from residua.sources import Split
 from residua.studies.transformer_tasks import gpt, vit, windows
+from residua.trainers import device_of
 
 Splits = tuple[Split, Split, Split]
 Data = Callable[[int], Splits]
@@ -47,6 +48,7 @@ class Task:
         loss: of a sample, or token.
         fitted: training samples on which criteria and fits are made.
         shared: whether the layers share their weights, so that only the last can go.
+        accelerator: Lightning's, on which all is trained and measured.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Task:
     loss: Loss = cross_entropy
     fitted: int = 2048
     shared: bool = False
+    accelerator: str = "cpu"
 
     @property
     def tokens(self) -> bool:
@@ -76,7 +79,7 @@ class Task:
     def training(self, seed: int, steps: int, lr: float) -> HealConfig:
         """Return how a model of the task is trained."""
         return HealConfig(
-            steps, lr=lr, weight_decay=0.05, loss=self.loss, seed=seed, accelerator="cpu"
+            steps, lr=lr, weight_decay=0.05, loss=self.loss, seed=seed, accelerator=self.accelerator
         )
 
 
@@ -147,7 +150,7 @@ def _both(
     ]
 
 
-_LONG = {"steps": 4000, "batch_size": 128, "fitted": 8192}
+_LONG: dict[str, Any] = {"steps": 4000, "batch_size": 128, "fitted": 8192}
 
 TASKS = {
     task.name: task
@@ -222,9 +225,8 @@ TASKS = {
                 partial(images_of, "cifar10"),
                 depth=blocks,
                 keeps=keeps,
-                steps=7000,
-                batch_size=128,
-                fitted=8192,
+                heal_rates=(5e-4,),
+                **_LONG,
             )
             for layers, blocks, keeps in ((20, 7, (5, 4, 3)), (56, 25, (19, 13, 7)))
         ),
@@ -235,11 +237,11 @@ TASKS = {
 def trained(task: Task, layers: int, steps: int, seed: int, folder: Path) -> nn.Module:
     """Return a model trained from scratch; what is in the folder is read, or gone on from."""
     torch.manual_seed(seed)
-    model = task.build(layers)
+    model = task.build(layers).to(device_of(task.accelerator))
     path = folder / f"{task.name}-{seed}-{layers}-layers-{steps}-steps" / "model.safetensors"
     if path.exists():
         try:
-            load_model(model, path)
+            load_model(model, path, device=str(device_of(task.accelerator)))
         except (SafetensorError, RuntimeError) as error:
             raise DamagedError(
                 f"{str(path)!r} is damaged ({str(error).splitlines()[0]}); delete it, and the same "

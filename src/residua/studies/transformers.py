@@ -162,7 +162,7 @@ def patched(stack: FoundStack, plan: DepthPlan, fit: list[Any]) -> nn.Module:
                 stack.outputs(x)
         handle.remove()
         M, X, L = torch.cat(out), torch.cat(states[t]), torch.cat(states[last])
-        T = torch.linalg.lstsq(M, L - (X - M)).solution.float()
+        T = least_squares(M, L - (X - M)).float()
         own = dict(linear.named_parameters())
         weights[f"{new.linear}.weight"] = (
             T.T @ own["weight"] if isinstance(linear, nn.Linear) else own["weight"] @ T
@@ -170,6 +170,12 @@ def patched(stack: FoundStack, plan: DepthPlan, fit: list[Any]) -> nn.Module:
         if "bias" in own:
             weights[f"{new.linear}.bias"] = own["bias"] @ T
     return apply(plan, stack, compensation=Compensation("patch", weights))
+
+
+def least_squares(A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
+    """Return argmin ‖A T − B‖²; on the CPU, since a GPU's solver takes A to have full rank."""
+    solution: torch.Tensor = torch.linalg.lstsq(A.cpu(), B.cpu()).solution
+    return solution.to(A)
 
 
 def _figures(task: Task, model: nn.Module, data: Any) -> dict[str, Any]:
