@@ -15,7 +15,7 @@ from residua.depth.plan import DepthPlan, lowest_go, share_weights
 from residua.errors import InputError
 from residua.layers import ResidualStack
 from residua.losses import Loss
-from residua.streaming import evaluating
+from residua.streaming import evaluating, labelled
 
 MOST_BLOCKS = 12  # of an exhaustive search
 RANDOM = 5  # draws
@@ -64,7 +64,7 @@ def largest_residuals(stack: ResidualStack, batches: Iterable[Any]) -> list[floa
         most[t - 1] = max(most[t - 1], (after - before).abs().max().cpu())
 
     with torch.no_grad(), evaluating(stack.model):
-        for x, _ in batches:
+        for x, _ in labelled(stack.model, batches, "training batches"):
             with stack.watch(visit):
                 stack.outputs(x)
     found: list[float] = most.tolist()

@@ -11,7 +11,7 @@ from residua.depth.plan import DepthPlan
 from residua.depth.surgery import apply
 from residua.layers import ResidualStack
 from residua.stack import FoundStack, find_stages
-from residua.streaming import evaluating
+from residua.streaming import evaluating, labelled
 from residua.studies.transformers import least_squares, patched
 
 
@@ -77,7 +77,7 @@ def _maps(stack: ResidualStack, plan: DepthPlan, fit: Iterable[Any]) -> dict[int
                 wanted[t][-1] += _rows(after)
 
     with evaluating(stack.model):
-        for x, _ in fit:
+        for x, _ in labelled(stack.model, fit, "training batches"):
             with stack.watch(visit):
                 stack.outputs(x)
     dtype = stack.weight.dtype

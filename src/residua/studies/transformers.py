@@ -34,7 +34,7 @@ from residua.healing import heal
 from residua.layers import rows
 from residua.provenance import machine, versions
 from residua.stack import FoundStack, find_blocks
-from residua.streaming import first, held_out_figures
+from residua.streaming import first, held_out_figures, labelled
 from residua.studies.jobs import WORK, Job, repeat
 from residua.studies.transformer_tasks import TASKS, Task
 
@@ -157,7 +157,7 @@ def patched(stack: FoundStack, plan: DepthPlan, fit: list[Any]) -> nn.Module:
         handle = linear.register_forward_hook(
             lambda _, args, z, to=out: to.append(rows(z).double())
         )
-        for x, _ in fit:
+        for x, _ in labelled(stack.model, fit, "training batches"):
             with stack.watch(visit):
                 stack.outputs(x)
         handle.remove()
