@@ -78,8 +78,9 @@ def chosen(
 
 
 def made_by(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return by which commands, on which machines and with which versions results were made."""
-    commands = "`; `".join(dict.fromkeys(str(r["command"]) for r in results))
-    machines = "; ".join(dict.fromkeys(str(r["machine"]) for r in results))
-    versions = ", ".join(f"{k} {v}" for k, v in results[0]["versions"].items())
-    return f"`{commands}`, {machines}, {versions}"
+    """Return by which commands results were made, on each machine and with each set of versions."""
+    of: dict[str, dict[str, None]] = {}
+    for r in results:
+        versions = ", ".join(f"{k} {v}" for k, v in r["versions"].items())
+        of.setdefault(f"{r['machine']}, {versions}", {})[f"`{r['command']}`"] = None
+    return "; ".join(f"{'; '.join(commands)}, {made}" for made, commands in of.items())

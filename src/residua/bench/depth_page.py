@@ -114,7 +114,7 @@ def behind_paper(found: Sequence[Standing]) -> list[str]:
 def depth_markdown(results: Results) -> str:
     """Return the page of the depth benchmark."""
     found = standings(results)
-    lines = [_lead(results), ""]
+    lines = [_lead(), ""]
     for table in depth_tables(results):
         lines += [f"### {table.title}", "", table.markdown(), ""]
     lines += ["### Where another method is better", ""]
@@ -126,7 +126,8 @@ def depth_markdown(results: Results) -> str:
     behind = behind_paper(found)
     lines += ["", f"Behind the paper's rule: {'; '.join(behind) if behind else 'nowhere'}.", ""]
     lines += ["### What compensation gives back", "", _recovered(results).markdown(), ""]
-    lines += [_regret(found), "", "### Tasks", "", _tasks(results).markdown()]
+    lines += [_regret(found), "", "### Tasks", "", _tasks(results).markdown(), ""]
+    lines += [f"- {task}: {made}" for task, made in _made(results).items()]
     lines += ["", "### Methods", "", _methods().markdown()]
     left = [n for n in TASKS if n not in {r["task"] for r in results}]
     if left:
@@ -134,14 +135,14 @@ def depth_markdown(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _lead(results: Results) -> str:
+def _lead() -> str:
     return (
         "Same trained model, same training samples for criteria and fits, same depth for all methods; "
         "residua chooses among five of the criteria on validation data. Four columns: as it is (raw), "
         "with residua's compensation, after healing for a tenth of the training's steps (at one of a "
         "task's rates or not at all, as validation prefers, for every method), and trained from scratch "
         "at that depth for as many steps in total. Mean over seeds ± half of the 95 % interval. Test "
-        f"data were read once, at the end. {made_by(results)}."
+        "data were read once, at the end. How each task was run is said below the tables."
     )
 
 
@@ -174,6 +175,12 @@ def _regret(found: Sequence[Standing]) -> str:
 def _tasks(results: Results) -> Table:
     names = dict.fromkeys(r["task"] for r in results)
     return Table("", ["task", "what it is"], [[n, TASKS[n].said] for n in names if n in TASKS])
+
+
+def _made(results: Results) -> dict[str, str]:
+    """Return how each task was run."""
+    names = dict.fromkeys(r["task"] for r in results)
+    return {n: made_by([r for r in results if r["task"] == n]) for n in names}
 
 
 def _methods() -> Table:

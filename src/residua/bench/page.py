@@ -16,7 +16,7 @@ from residua.stored import read_json
 
 _LEAD = """# Benchmarks
 
-residua beside other methods and tools, each in one run on one machine. Written by
+residua beside other methods and tools: what is compared ran on one machine, side by side. Written by
 `residua bench page`; every figure comes from a stored result, and none is chosen by hand. Lines that say
 "missed" are as measured."""
 
