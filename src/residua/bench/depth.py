@@ -8,8 +8,9 @@ from typing import Any
 
 from residua.bench.cells import chosen
 from residua.bench.depth_cell import Bench
-from residua.bench.tasks import TASKS, Task, dense
-from residua.studies.transformer_tasks import gpt
+from residua.bench.tasks import TASKS, Splits, Task, dense
+from residua.sources import Split
+from residua.studies.transformer_tasks import gpt, windows
 from residua.trainers import device_of
 
 CELLS = "cells"
@@ -31,8 +32,13 @@ class Cell:
         return f"{self.task.name}-keep-{self.keep}-seed-{self.seed}"
 
 
+def _few_windows(seed: int) -> Splits:
+    train, val, test = (Split(s.x[:256], s.y[:256]) for s in windows(seed))
+    return train, val, test
+
+
 def quick_tasks() -> list[Task]:
-    """Return small forms of two tasks, which take a minute together."""
+    """Return small forms of two tasks, which take half a minute together."""
     net = TASKS["digits-variable"]
     small = partial(dense, 64, 66, 10, "variable")
     text = TASKS["gpt"]
@@ -45,12 +51,14 @@ def quick_tasks() -> list[Task]:
             depth=5,
             keeps=(3,),
             steps=60,
+            heal_rates=(5e-4,),
         ),
         replace(
             text,
             name="quick-gpt",
             said="GPT-2, 4 blocks of width 32, what Python says of itself",
             build=partial(gpt, width=32),
+            data=_few_windows,
             depth=4,
             keeps=(2,),
             steps=10,

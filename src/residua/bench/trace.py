@@ -22,7 +22,7 @@ from residua.nets import ResNet
 from residua.provenance import machine, versions
 from residua.studies.transformer_tasks import VOCABULARY, WIDTH, gpt, vit
 
-ROUNDS, BATCHES = 9, 4
+ROUNDS, BATCHES = 7, 8
 
 
 @dataclass(frozen=True)
