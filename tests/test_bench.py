@@ -225,7 +225,8 @@ def test_the_quick_trace_benchmark_measures_what_is_there(tmp_path):
     kept = dense["tools"]["residua.trace"]["bytes"]
     numbers = 50 * (31 * 128 + 10)  # 16 states, 15 residuals, the logits
     assert kept == 4 * numbers
-    assert dense["tools"]["plain forward pass"]["ratios"] == [1.0, 1.0, 1.0]
+    assert len(dense["tools"]["residua.trace"]["ratios"]) == 3
+    assert min(dense["tools"]["residua.trace"]["ratios"]) > 0.5
     assert 0 < dense["tools"]["residua.accumulate"]["bytes"] < kept
     for model in found["models"]:
         assert set(model["not_run"].values()) <= {"not installed", "does not support this model"}
@@ -388,6 +389,10 @@ def test_verdicts_say_reached_and_missed():
         ("streamed statistics over the forward pass: a net", "≤ 1.3", "1.20", "reached"),
         ("… times faster than torchlens", "≥ 5", "25.0", "reached"),
     ]
+    trace["models"][0]["tools"]["torchlens"]["ratios"] = [4.5]
+    assert verdicts([], [], trace).rows[-1] == [
+        "… times faster than torchlens", "≥ 5", "3.8; if free, 4.5", "missed",
+    ]  # fmt: skip
 
 
 def test_the_figure_by_depth_holds_means_intervals_and_the_lines_beside_them():

@@ -191,9 +191,8 @@ def sizes(opened):
 
 def test_a_window_that_is_made_narrow_and_wide_shows_what_a_fresh_one_does(open_page):
     views = {w: {"width": w, "height": 900} for w in (1280, 390)}
-    fresh = {w: sizes(open_page(viewport=view)) for w, view in views.items()}
-    opened = open_page(viewport=views[1280])
-    sizes(opened)
+    narrow, opened = (open_page(viewport=views[w]) for w in (390, 1280))
+    fresh = {390: sizes(narrow), 1280: sizes(opened)}
     for width in (390, 1280):
         opened.page.set_viewport_size(views[width])
         np.testing.assert_allclose(sizes(opened), fresh[width], atol=2)

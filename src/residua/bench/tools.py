@@ -27,6 +27,7 @@ class Tool:
         formula: how many numbers these are, with B samples (or tokens), N units, T layers.
         prepare: model and a batch → what is timed: it is given batches, and returns what it holds of the
             last, or of all; None where it does not support the model.
+        patches: whether it replaces torch's functions by its own, for all that runs afterwards.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Tool:
     keeps: str
     formula: str
     prepare: Callable[[nn.Module, Any], Look | None]
+    patches: bool = False
 
 
 def _each(look: Callable[[Any], Any]) -> Look:
@@ -49,7 +51,9 @@ def _each(look: Callable[[Any], Any]) -> Look:
     return call
 
 
-def _forward(model: nn.Module, x: Any) -> Look:
+def forward(model: nn.Module, x: Any) -> Look:
+    """Return the plain forward pass, which keeps nothing."""
+
     def look(x: Any) -> None:
         model(x)
 
@@ -112,17 +116,17 @@ def _at(seen: Any, name: str) -> Any:
     return seen
 
 
+OURS = "residua.accumulate"
 TOOLS = (
-    Tool("plain forward pass", None, "nothing", "0", _forward),
     Tool(
-        "residua.accumulate",
+        OURS,
         None,
         "means, squares and distances of all states and residuals, streamed",
         "O(T N), whatever B",
         _accumulate,
     ),
     Tool("residua.trace", None, "all states and residuals", "(2 T + 1) B N", _trace),
-    Tool("torchlens", "torchlens", "the output of every operation", "> 2 T B N", _torchlens),
+    Tool("torchlens", "torchlens", "the output of every operation", "> 2 T B N", _torchlens, True),
     Tool("captum LayerActivation", "captum", "the output of every block", "T B N", _captum),
     Tool(
         "TransformerLens",

@@ -1,11 +1,12 @@
 """What it costs to look into a model: residua beside other tools, over the plain forward pass.
 
 Each looks at several batches, as over a data set. Rounds are interleaved, so that a machine's changing
-speed meets all alike; the median ratio counts.
+speed meets all alike; the median ratio counts. What replaces torch's functions, and so slows down all
+others, comes after them, beside a plain forward pass of its own.
 """
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,12 +18,13 @@ from residua.bench.clock import seconds
 from residua.bench.floor import floor_of
 from residua.bench.held import held_bytes
 from residua.bench.installed import missing, version_of
-from residua.bench.tools import TOOLS, Look, Tool
+from residua.bench.tools import OURS, TOOLS, Look, Tool, forward
 from residua.nets import ResNet
 from residua.provenance import machine, versions
 from residua.studies.transformer_tasks import VOCABULARY, WIDTH, gpt, vit
 
 ROUNDS, BATCHES = 7, 8
+PARTS = 6  # three models, twice
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,20 @@ def measure_all(
     """Return the costs of every tool on every model.
 
     Args:
-        quick: small models and three rounds.
+        quick: small models, three rounds of two batches.
         command: as typed, for the results.
-        done: is told when a model is done.
+        done: is told when a part is done, see `PARTS`.
     """
-    found = []
-    for subject in subjects(quick=quick):
-        found.append(_measured(subject, 3 if quick else ROUNDS))
-        done()
+    size = (3, 2) if quick else (ROUNDS, BATCHES)
+    models: list[dict[str, Any]] = [{"name": s.name, "said": s.said} for s in subjects(quick=quick)]
+    for patches in (False, True):
+        tools = [t for t in TOOLS if t.patches == patches]
+        for found, subject in zip(models, subjects(quick=quick), strict=True):
+            measured = _measured(subject, tools, *size)
+            found |= {k: found.get(k, {}) | of for k, of in measured.items()}
+            done()
     return {
-        "models": found,
+        "models": models,
         "tools": {t.name: version_of(t.package) for t in TOOLS if t.package},
         "quick": quick,
         "command": command,
@@ -87,33 +93,39 @@ def measure_all(
     }
 
 
-def _measured(subject: Subject, rounds: int) -> dict[str, Any]:
+def _measured(
+    subject: Subject, tools: Iterable[Tool], rounds: int, batches: int
+) -> dict[str, dict[str, Any]]:
+    """Return what tools cost on a model, what of them did not run, and the floor where ours is one."""
     torch.manual_seed(0)
     model, x = subject.make()
-    looks, not_run = _prepared(model, x)
+    looks, not_run = _prepared(tools, model, x)
     held = {name: held_bytes(look([x]), (model, x)) for name, look in looks.items()}
-    calls = {name: partial(look, [x] * BATCHES) for name, look in looks.items()}
-    times = [{name: seconds(call) for name, call in calls.items()} for _ in range(rounds)]
-    plain, ours = TOOLS[0].name, TOOLS[1].name
-    extra = statistics.median(t[ours] - t[plain] for t in times) / BATCHES
-    return {
-        "name": subject.name,
-        "said": subject.said,
-        "forward_seconds": statistics.median(t[plain] for t in times) / BATCHES,
+    calls = {name: partial(look, [x] * batches) for name, look in looks.items()}
+    plain = partial(forward(model, x), [x] * batches)
+    times = [(seconds(plain), {n: seconds(c) for n, c in calls.items()}) for _ in range(rounds)]
+    found: dict[str, dict[str, Any]] = {
         "tools": {
-            name: {"ratios": sorted(t[name] / t[plain] for t in times), "bytes": held[name]}
+            name: {"ratios": sorted(t[name] / p for p, t in times), "bytes": held[name]}
             for name in calls
         },
         "not_run": not_run,
-        "floor": floor_of(model, x, extra),
     }
+    if OURS in calls:
+        spent = [(p / batches, t[OURS] / batches) for p, t in times]
+        alone = statistics.median(p for p, _ in spent)
+        floor = floor_of(model, x, statistics.median(t - p for p, t in spent))
+        found["floor"] = floor | {"forward_seconds": alone}
+    return found
 
 
-def _prepared(model: nn.Module, x: Any) -> tuple[dict[str, Look], dict[str, str]]:
+def _prepared(
+    tools: Iterable[Tool], model: nn.Module, x: Any
+) -> tuple[dict[str, Look], dict[str, str]]:
     """Return how all tools look that are there and take the model, and why the others do not."""
     looks: dict[str, Look] = {}
     not_run: dict[str, str] = {}
-    for tool in TOOLS:
+    for tool in tools:
         why = _why_not(tool, model, x, looks)
         if why:
             not_run[tool.name] = why
