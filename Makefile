@@ -16,7 +16,7 @@ test: $(DEV)/ready  ## the whole test suite, in two processes
 	$(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(DEV)/ready  ## the report page in Debian's chromium; without it an error, where `make test` skips
-	RESIDUA_BROWSER=required $(DEV)/bin/python -m pytest tests/test_browser*.py
+	RESIDUA_BROWSER=required $(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile tests/test_browser*.py
 
 lint: $(DEV)/ready  ## ruff and mypy
 	$(DEV)/bin/ruff check .

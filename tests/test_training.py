@@ -16,6 +16,7 @@ from residua.depth.adaptive import AdaptiveDepth
 from residua.run_config import RunConfig
 from residua.train_config import TrainConfig
 from residua.training import Classifier, fit
+from test_cli import residua
 
 
 def config(**options):
@@ -46,7 +47,7 @@ def command(*arguments):
 def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights, rule):
     """A real process, killed by SIGKILL right after a depth change and again later."""
     extra = ["--weights", weights, "--adaptive", rule]
-    subprocess.run(command(*ARGUMENTS, tmp_path / "whole", *extra), check=True, capture_output=True)
+    assert residua(*ARGUMENTS, tmp_path / "whole", *extra).returncode == 0
     whole = json.loads((tmp_path / "whole" / "summary.json").read_text())
     assert whole["depth_final"] < 8
     change = whole["decisions"][0]["epoch"]
@@ -59,9 +60,7 @@ def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights, rule):
     )
     kill_after_epoch(process, folder, change + 2)
     add_seconds(folder / "checkpoints" / "last.ckpt", 1000)
-    subprocess.run(
-        command("resume", folder, "--threads", 1, "--quiet"), check=True, capture_output=True
-    )
+    assert residua("resume", folder, "--threads", 1, "--quiet").returncode == 0
     again = json.loads((folder / "summary.json").read_text())
     for key in ("depth_final", "test_error", "val_error", "decisions"):
         assert again[key] == whole[key]

@@ -34,7 +34,7 @@ def depth(
         typer.Option(min=0, help="The first of them; apart, in folders of their own, they add up."),
     ] = 0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small models and one seed: two minutes.")
+        bool, typer.Option("--quick", help="Small models and one seed: a minute.")
     ] = False,
     accelerator: Accelerator = "cpu",
     threads: Threads = None,

@@ -33,7 +33,7 @@ class Cell:
 
 
 def _few_windows(seed: int) -> Splits:
-    train, val, test = (Split(s.x[:256], s.y[:256]) for s in windows(seed))
+    train, val, test = (Split(s.x[:64], s.y[:64]) for s in windows(seed))
     return train, val, test
 
 
