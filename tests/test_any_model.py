@@ -588,6 +588,24 @@ def test_inputs_that_a_model_cannot_run_on_are_named():
 # Training -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu_figures_are_those_of_the_cpu_and_models_stay_there():
+    model = gpt(4).eval()
+    on_gpu = copy.deepcopy(model).cuda()
+    here, there = (rs.accumulate(m, TOKENS) for m in (model, on_gpu))
+    np.testing.assert_allclose(there.residuals.m2, here.residuals.m2, rtol=1e-3)
+    np.testing.assert_allclose(there.settle_distance, here.settle_distance, rtol=1e-3)
+    small, _ = rs.prune(on_gpu, TOKENS, TOKENS, rs.PruneConfig(keep=2, loss=rs.next_token))
+    rs.heal(small, TOKENS, rs.HealConfig(2, loss=rs.next_token), teacher=on_gpu)
+    assert {p.device.type for m in (small, on_gpu) for p in m.parameters()} == {"cuda"}
+
+
+def test_what_the_machine_lacks_is_refused_before_training():
+    model = gpt(2)
+    with pytest.raises(rs.InputError, match="accelerator 'tpu' and precision '32-true' cannot be"):
+        rs.heal(model, TOKENS, rs.HealConfig(1, loss=rs.next_token, accelerator="tpu"))
+
+
 def test_healing_lowers_the_loss_keeps_the_teacher_and_is_gone_on_with(tmp_path):
     model = gpt(2)
     teacher = gpt(4)

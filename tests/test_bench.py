@@ -14,7 +14,7 @@ from scipy import stats
 import residua as rs
 from residua.bench.adaptive import RULES, EpsilonDepth
 from residua.bench.adaptive_page import adaptive_tables, outcomes
-from residua.bench.depth import quick_tasks
+from residua.bench.depth import cells_of, quick_tasks
 from residua.bench.depth_cell import Bench
 from residua.bench.depth_figures import depth_section
 from residua.bench.depth_page import behind_paper, depth_markdown, lost_cells
@@ -238,7 +238,15 @@ def test_what_the_benchmarks_refuse(tmp_path):
             "--out", tmp_path / "a")  # fmt: skip
     failing("--quick has tasks of its own, so leave out --task gpt", "bench", "depth", "--quick",
             "--task", "gpt", "--out", tmp_path / "a")  # fmt: skip
+    failing("there is no accelerator 'banana' here; pass another, such as 'cpu' or 'auto'", "bench",
+            "depth", "--quick", "--accelerator", "banana", "--out", tmp_path / "a")  # fmt: skip
     assert not (tmp_path / "a").exists()
+
+
+def test_cells_are_those_of_the_seeds_asked_for():
+    (task, _) = quick_tasks()
+    names = [c.name for c in cells_of([replace(task, keeps=(3, 2))], range(3, 5))]
+    assert names == [f"quick-digits-keep-{k}-seed-{s}" for s in (3, 4) for k in (3, 2)]
 
 
 def test_the_quick_dynamics_benchmark_finds_what_is_known(tmp_path):
@@ -381,7 +389,9 @@ def test_verdicts_say_reached_and_missed():
         "missed",
     ) in rows
     assert ("… behind the paper's rule by more than a tie", "0", "1", "missed") in rows
-    assert rows[:2] != [tuple(r) for r in verdicts(cells[:4], [], None).rows][:2]  # too few seeds
+    few = verdicts(cells[:4], [], None).rows
+    assert {r[-2] for r in few} == {"no cell of 5 seeds is done"}
+    assert {r[-1] for r in few} == {"—"}
     assert ("loss given back by compensation: a task, 2 layers", "≥ 80%", "84%", "reached") in rows
     unfinished = [{k: v for k, v in c.items() if k != "scratch"} for c in cells]
     assert {r[-1] for r in verdicts(unfinished, [], None).rows} == {"—"}

@@ -31,7 +31,9 @@ def depth(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
     first_seed: Annotated[
         int,
-        typer.Option(min=0, help="The first of them; apart, in folders of their own, they add up."),
+        typer.Option(
+            min=0, max=2**31, help="The first of them; apart, in folders of their own, they add up."
+        ),
     ] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small models and one seed: a minute.")

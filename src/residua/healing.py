@@ -123,8 +123,6 @@ def heal(
     last = folder / HEALING if folder is not None else None
     module = _Healing(model, config, teacher, plan)
     begun = _begun(last, module.made_of) if last is not None and last.exists() else 0
-    # Also where a checkpoint replaces it: what draws the batches is to be where it was the first time.
-    renew_running_statistics(model, batches)
     kept: list[Any] = []
     if folder is not None:
         kept.append(
@@ -135,24 +133,27 @@ def heal(
                 enable_version_counter=False,
             )
         )
+    with quietly():
+        trainer = make_trainer(
+            config.accelerator,
+            config.precision,
+            max_steps=config.steps,
+            max_epochs=-1,
+            callbacks=[*kept, *([StepBar()] if progress else [])],
+            gradient_clip_val=config.clip,
+            logger=False,
+            enable_checkpointing=folder is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    # Also where a checkpoint replaces it: what draws the batches is to be where it was the first time.
+    renew_running_statistics(model, batches)
     endless = DataLoader(_Endless(batches, begun), batch_size=None)
     model.train()
+    models = (model, *module.teacher)
     try:
         # SystemExit is Lightning's answer to Ctrl-C.
-        models = (model, *module.teacher)
         with quietly(), suppress(SystemExit), evaluating(*module.teacher), brought_back(*models):
-            trainer = make_trainer(
-                config.accelerator,
-                config.precision,
-                max_steps=config.steps,
-                max_epochs=-1,
-                callbacks=[*kept, *([StepBar()] if progress else [])],
-                gradient_clip_val=config.clip,
-                logger=False,
-                enable_checkpointing=folder is not None,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
             trainer.fit(module, endless, ckpt_path=last if begun else None, weights_only=True)
     finally:
         model.eval()

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from scipy.linalg.blas import dasum, sasum
 from torch import Tensor
 
 
@@ -61,19 +59,3 @@ def one_hot(labels: Tensor | None, like: Tensor, classes: int) -> Tensor:
 def class_means(value: Tensor, members: Tensor) -> Tensor:
     """Return the mean of each class in a batch; 0 for a class that it lacks."""
     return members.T @ value / members.sum(0).clamp(min=1)[:, None]
-
-
-# Of two passes over memory these make one; torch's own norms read once, and yet take five times as long
-# on a CPU.
-def squares_by_column(value: Tensor) -> Tensor:
-    """Return Σ over rows of value², of contiguous values on the CPU."""
-    v = value.numpy()
-    return torch.from_numpy(np.einsum("bn,bn->n", v, v))
-
-
-def absolute_sum(value: Tensor) -> Tensor | float:
-    """Return Σ |value| of contiguous values."""
-    if value.device.type != "cpu":
-        return value.abs().sum()
-    of = {torch.float32: sasum, torch.float64: dasum}[value.dtype]
-    return float(of(value.numpy().ravel()))

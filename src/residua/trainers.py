@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import lightning as L
@@ -10,7 +11,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from residua.errors import InputError
-from residua.layers import weight_of
 
 
 def make_trainer(accelerator: str, precision: str, **options: Any) -> L.Trainer:
@@ -45,15 +45,24 @@ def device_of(accelerator: str) -> torch.device:
         InputError: there is no such accelerator, or this machine lacks it.
     """
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return make_trainer(accelerator, "32-true", **options).strategy.root_device
+    try:
+        return make_trainer(accelerator, "32-true", **options).strategy.root_device
+    except InputError as error:
+        raise InputError(
+            f"there is no accelerator {accelerator!r} here; pass another, such as 'cpu' or 'auto'"
+        ) from error
 
 
 @contextmanager
 def brought_back(*models: nn.Module) -> Iterator[None]:
-    """Bring models back to the device they were on: Lightning leaves what it trained on the CPU."""
-    devices = [weight_of(model).device for model in models]
+    """Bring models back to the device they were on: Lightning leaves what it trained on the CPU.
+
+    A model that was spread over several devices stays where it was trained.
+    """
+    before = [{t.device for t in chain(m.parameters(), m.buffers())} for m in models]
     try:
         yield
     finally:
-        for model, device in zip(models, devices, strict=True):
-            model.to(device)
+        for model, devices in zip(models, before, strict=True):
+            if len(devices) == 1:
+                model.to(devices.pop())

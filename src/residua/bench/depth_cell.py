@@ -89,6 +89,7 @@ class Bench:
             "fitted": task.fitted,
             "heal_steps": task.heal_steps,
             "heal_rates": list(task.heal_rates),
+            "accelerator": task.accelerator,
         }
 
     def _made_by(self, command: str) -> dict[str, Any]:

@@ -14,14 +14,13 @@ from residua.tracing import trace
 # Of every residual, in residua.statistics: arrays of the batch's size that are read, and written.
 PASSES = {
     "y = x_t − x_{t−1}": (2, 1),
-    "D = x_t − origin": (1, 1),
-    "Σ D²": (1, 0),
     "d = y − origin": (1, 1),
     "Σ d": (1, 0),
-    "Σ d²": (1, 0),
-    "Σ |y|": (1, 0),
-    "y_t − y_{t−1}": (2, 1),
-    "Σ |y_t − y_{t−1}|": (1, 0),
+    "D = D + d": (2, 1),
+    "D², Σ D²": (2, 1),
+    "d², Σ d²": (2, 1),
+    "|y|, Σ |y|": (2, 1),
+    "|y_t − y_{t−1}|, Σ": (4, 2),
 }
 ROUNDS, SUMS = 9, 20
 

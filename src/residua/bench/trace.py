@@ -102,6 +102,8 @@ def _measured(
     looks, not_run = _prepared(tools, model, x)
     held = {name: held_bytes(look([x]), (model, x)) for name, look in looks.items()}
     calls = {name: partial(look, [x] * batches) for name, look in looks.items()}
+    if not calls:
+        return {"tools": {}, "not_run": not_run}
     plain = partial(forward(model, x), [x] * batches)
     times = [(seconds(plain), {n: seconds(c) for n, c in calls.items()}) for _ in range(rounds)]
     found: dict[str, dict[str, Any]] = {

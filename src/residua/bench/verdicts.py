@@ -13,6 +13,7 @@ from residua.report.tables import Table
 
 FIRST, DENSE, OTHERS = 0.8, 0.8, 0.5  # shares: of cells; of what raw cuts lose, given back
 SEEDS = 5  # at least, of a cell that counts
+_NONE = f"no cell of {SEEDS} seeds is done"
 COST, STREAMED, FASTER = 0.1, 1.3, 5.0  # of a grid; times the forward pass; times torchlens
 Results = Sequence[Mapping[str, Any]]
 Row = tuple[str, str, str, bool | None]
@@ -44,6 +45,8 @@ def half_depth(depth: Results) -> set[tuple[str, int]]:
 
 def _of_depth(depth: Results) -> list[Row]:
     found = [s for s in standings(depth) if s.seeds >= SEEDS]
+    counted = {(s.task, s.keep) for s in found}
+    depth = [r for r in depth if (r["task"], r["keep"]) in counted]
     own = [s for s in found if not s.task.endswith("shared")]
     rows = [
         _first(f"cells, of {SEEDS} seeds or more, in which ours is first or tied", found),
@@ -54,7 +57,7 @@ def _of_depth(depth: Results) -> list[Row]:
         (
             "… behind the paper's rule by more than a tie",
             "0",
-            str(len(behind)),
+            str(len(behind)) if found else _NONE,
             not behind if found else None,
         )
     )
@@ -68,9 +71,10 @@ def _of_depth(depth: Results) -> list[Row]:
         )  # fmt: skip
     both = [s for s in shares.values() if not (math.isnan(s.same_plan) or math.isnan(s.patch))]
     more = sum(s.same_plan > s.patch for s in both)
+    told = f"{more} of {len(both)}" if both else _NONE
     rows.append(
         ("cuts in which it gives back more than ReplaceMe's patch, of ReplaceMe's own plan", "most",
-         f"{more} of {len(both)}", more > len(both) / 2 if both else None)
+         told, more > len(both) / 2 if both else None)
     )  # fmt: skip
     return rows
 
@@ -78,7 +82,7 @@ def _of_depth(depth: Results) -> list[Row]:
 def _first(said: str, found: Sequence[Standing]) -> Row:
     first, of = led(found)
     if not of:
-        return said, f"≥ {FIRST:.0%}", f"no cell of {SEEDS} seeds is done", None
+        return said, f"≥ {FIRST:.0%}", _NONE, None
     return (
         said,
         f"≥ {FIRST:.0%}",
