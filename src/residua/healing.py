@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -209,7 +209,7 @@ class _Healing(L.LightningModule):
         super().__init__()
         self.model, self.config, self.plan = model, config, plan
         self.made_of = {
-            "training": repr(config),
+            "training": _said(config),
             "model": _checksum(model),
             "plan": "" if plan is None else plan.to_json(),
         }
@@ -281,6 +281,14 @@ class _Healing(L.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _said(config: HealConfig) -> str:
+    """Return a configuration in words, the same in another process, where functions lie elsewhere."""
+    of = {f.name: getattr(config, f.name) for f in fields(config)}
+    name = getattr(config.loss, "__qualname__", type(config.loss).__qualname__)
+    of["loss"] = f"{config.loss.__module__}.{name}"
+    return ", ".join(f"{k}={v}" for k, v in of.items())
 
 
 def _checksum(model: nn.Module) -> str:
