@@ -601,10 +601,16 @@ def test_on_a_gpu_figures_are_those_of_the_cpu_and_models_stay_there():
     assert {p.device.type for m in (small, on_gpu) for p in m.parameters()} == {"cuda"}
 
 
-def test_what_the_machine_lacks_is_refused_before_training():
-    model = gpt(2)
+def test_what_the_machine_lacks_is_refused_before_anything_changes():
+    torch.manual_seed(0)
+    net = rs.ConvResNet(1, 4, blocks=(1, 1, 1), width=4)
+    x = torch.randn(40, 1, 8, 8)
+    with torch.no_grad():
+        net(x)  # so that the norms have running statistics, which healing would take anew
+    before = copy.deepcopy(net.state_dict())
     with pytest.raises(rs.InputError, match="accelerator 'tpu' and precision '32-true' cannot be"):
-        rs.heal(model, TOKENS, rs.HealConfig(1, loss=rs.next_token, accelerator="tpu"))
+        rs.heal(net, [(2 * x, torch.arange(40) % 4)], rs.HealConfig(1, accelerator="tpu"))
+    assert all(torch.equal(v, before[n]) for n, v in net.state_dict().items())
 
 
 def test_healing_lowers_the_loss_keeps_the_teacher_and_is_gone_on_with(tmp_path):

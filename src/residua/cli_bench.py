@@ -131,14 +131,15 @@ def trace(
 
     [dim]Example: residua bench trace --threads 1 --out bench-trace[/dim]
     """
-    from residua.bench.trace import PARTS, measure_all
+    from residua.bench.trace import measure_all, subjects
     from residua.bench.trace_page import trace_tables
 
     def measured(done: Callable[[], None]) -> dict[str, Any]:
         return measure_all(quick=quick, command=command(), done=done)
 
     set_up(threads)
-    found = _written(out_dir, "trace", PARTS, measured, quiet=quiet or as_json)
+    parts = 2 * len(subjects(quick=quick))
+    found = _written(out_dir, "trace", parts, measured, quiet=quiet or as_json)
     _shown(found, trace_tables, out_dir / "trace.json", as_json=as_json)
 
 

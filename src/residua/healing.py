@@ -123,29 +123,7 @@ def heal(
     last = folder / HEALING if folder is not None else None
     module = _Healing(model, config, teacher, plan)
     begun = _begun(last, module.made_of) if last is not None and last.exists() else 0
-    kept: list[Any] = []
-    if folder is not None:
-        kept.append(
-            ModelCheckpoint(
-                folder,
-                filename=Path(HEALING).stem,
-                every_n_train_steps=25,
-                enable_version_counter=False,
-            )
-        )
-    with quietly():
-        trainer = make_trainer(
-            config.accelerator,
-            config.precision,
-            max_steps=config.steps,
-            max_epochs=-1,
-            callbacks=[*kept, *([StepBar()] if progress else [])],
-            gradient_clip_val=config.clip,
-            logger=False,
-            enable_checkpointing=folder is not None,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+    trainer = _trainer(config, folder, progress=progress)
     # Also where a checkpoint replaces it: what draws the batches is to be where it was the first time.
     renew_running_statistics(model, batches)
     endless = DataLoader(_Endless(batches, begun), batch_size=None)
@@ -164,6 +142,31 @@ def heal(
         )
     if last is not None:
         last.unlink(missing_ok=True)  # what is done is not gone on with
+
+
+def _trainer(config: HealConfig, folder: Path | None, *, progress: bool) -> L.Trainer:
+    """Return a trainer of so many steps, which keeps a checkpoint in the folder."""
+    callbacks: list[Any] = [StepBar()] if progress else []
+    if folder is not None:
+        name = Path(HEALING).stem
+        callbacks.append(
+            ModelCheckpoint(
+                folder, filename=name, every_n_train_steps=25, enable_version_counter=False
+            )
+        )
+    with quietly():
+        return make_trainer(
+            config.accelerator,
+            config.precision,
+            max_steps=config.steps,
+            max_epochs=-1,
+            callbacks=callbacks,
+            gradient_clip_val=config.clip,
+            logger=False,
+            enable_checkpointing=folder is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
 
 
 def _begun(path: Path, made_of: dict[str, str]) -> int:

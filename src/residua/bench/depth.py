@@ -38,7 +38,7 @@ def _few_windows(seed: int) -> Splits:
 
 
 def quick_tasks() -> list[Task]:
-    """Return small forms of two tasks, which take half a minute together."""
+    """Return small forms of two tasks, which take a minute together."""
     net = TASKS["digits-variable"]
     small = partial(dense, 64, 66, 10, "variable")
     text = TASKS["gpt"]

@@ -237,11 +237,12 @@ TASKS = {
 def trained(task: Task, layers: int, steps: int, seed: int, folder: Path) -> nn.Module:
     """Return a model trained from scratch; what is in the folder is read, or gone on from."""
     torch.manual_seed(seed)
-    model = task.build(layers).to(device_of(task.accelerator))
+    device = device_of(task.accelerator)
+    model = task.build(layers).to(device)
     path = folder / f"{task.name}-{seed}-{layers}-layers-{steps}-steps" / "model.safetensors"
     if path.exists():
         try:
-            load_model(model, path, device=str(device_of(task.accelerator)))
+            load_model(model, path, device=str(device))
         except (SafetensorError, RuntimeError) as error:
             raise DamagedError(
                 f"{str(path)!r} is damaged ({str(error).splitlines()[0]}); delete it, and the same "

@@ -24,7 +24,6 @@ from residua.provenance import machine, versions
 from residua.studies.transformer_tasks import VOCABULARY, WIDTH, gpt, vit
 
 ROUNDS, BATCHES = 7, 8
-PARTS = 6  # three models, twice
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def measure_all(
     Args:
         quick: small models, three rounds of two batches.
         command: as typed, for the results.
-        done: is told when a part is done, see `PARTS`.
+        done: is told when a model is done, which each is twice.
     """
     size = (3, 2) if quick else (ROUNDS, BATCHES)
     models: list[dict[str, Any]] = [{"name": s.name, "said": s.said} for s in subjects(quick=quick)]
