@@ -77,6 +77,17 @@ def test_who_is_first_is_told_from_means_over_the_same_seeds():
     assert healed.gap == pytest.approx(0.2)
     assert not healed.first
     assert led([raw, compensated, healed]) == (1, 3)
+    by = {
+        n: [s.leads(n) for s in (raw, compensated, healed)]
+        for n in ("residua", "paper", "greedy", "exhaustive")
+    }
+    assert by == {
+        "residua": [False, True, False],
+        "paper": [False, True, True],
+        "greedy": [True, False, False],
+        "exhaustive": [True, True, True],
+    }
+    assert not raw.leads("one that was refused")
     assert lost_cells([raw, compensated, healed]) == [
         "a task, 2 layers, raw: greedy is better by 1 ± 0 points",
         "a task, 2 layers, after healing: paper is better by 0.2 ± 1.3 points",

@@ -28,7 +28,9 @@ def depth(
     task: Annotated[
         list[str] | None, typer.Option(help="What is cut; repeatable. Default: all but the large.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 5,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds; default 5, quick 1.")
+    ] = None,
     first_seed: Annotated[
         int,
         typer.Option(
@@ -60,7 +62,7 @@ def depth(
 
     set_up(threads)
     tasks = chosen_tasks(task or (), quick=quick, accelerator=accelerator)
-    cells = cells_of(tasks, range(first_seed, first_seed + (1 if quick else seeds)))
+    cells = cells_of(tasks, range(first_seed, first_seed + (seeds or (1 if quick else 5))))
     make_folder(out_dir)
     whole = sum(len(methods_of(cell.task)) for cell in cells)
     with locked(out_dir), share_bar("cells", disable=quiet or as_json) as advance:
@@ -86,7 +88,9 @@ def adaptive(
         list[str] | None,
         typer.Option(help="What is trained; repeatable. Default: those on digits."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds, from 0; default 5, quick 1.")
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A small network and one seed: half a minute.")
     ] = False,
@@ -107,7 +111,7 @@ def adaptive(
     from residua.stored import write_json
 
     set_up(threads)
-    every = trainings(chosen_settings(task or (), quick=quick), 1 if quick else seeds)
+    every = trainings(chosen_settings(task or (), quick=quick), seeds or (1 if quick else 5))
     make_folder(out_dir)
     with locked(out_dir), share_bar("trainings", disable=quiet or as_json) as advance:
         results = run_trainings(every, out_dir, command(), lambda: advance(1 / len(every)))

@@ -12,6 +12,7 @@ import numpy as np
 from residua.bench.depth_cell import COLUMNS, OURS
 from residua.studies import tables
 
+SEEDS = 5  # at least, of a cell that counts
 POINTS, SHARE = 0.1, 0.01  # gaps below these are ties: points of error, share of a loss
 HEADS = {"raw": "raw", "compensated": "with compensation", "healed": "after healing"}
 ORACLE = "exhaustive"
@@ -48,9 +49,20 @@ class Standing:
     @property
     def best(self) -> tuple[str, float]:
         """The best of the other methods in the mean, the oracle apart, and its figure."""
-        means = {n: float(np.mean(v)) for n, v in self.values.items() if n not in (OURS, *APART)}
-        name = min(means, key=lambda n: means[n])
-        return name, means[name]
+        return self.best_beside(OURS)
+
+    def best_beside(self, name: str) -> tuple[str, float]:
+        """Return the best of all methods but one in the mean, those apart left out, and its figure."""
+        means = {n: float(np.mean(v)) for n, v in self.values.items() if n not in (name, *APART)}
+        best = min(means, key=lambda n: means[n])
+        return best, means[best]
+
+    def leads(self, name: str) -> bool:
+        """Return whether a method is first or tied, judged as ours is; not where it was refused."""
+        if name not in self.values:
+            return False
+        best = self.best_beside(name)[1]
+        return self.tied(float(np.mean(self.values[name])) - best, best)
 
     @property
     def gap(self) -> float:

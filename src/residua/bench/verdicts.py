@@ -8,11 +8,10 @@ from typing import Any
 from residua.bench.adaptive import OURS as RULE
 from residua.bench.adaptive_page import outcomes
 from residua.bench.depth_page import behind_paper
-from residua.bench.depth_tables import Standing, led, recovered, standings
+from residua.bench.depth_tables import SEEDS, Standing, led, recovered, standings
 from residua.report.tables import Table
 
 FIRST, DENSE, OTHERS = 0.8, 0.8, 0.5  # shares: of cells; of what raw cuts lose, given back
-SEEDS = 5  # at least, of a cell that counts
 _NONE = f"no cell of {SEEDS} seeds is done"
 COST, STREAMED, FASTER = 0.1, 1.3, 5.0  # of a grid; times the forward pass; times torchlens
 Results = Sequence[Mapping[str, Any]]
