@@ -143,13 +143,13 @@ def _leads(found: Sequence[Standing]) -> Table:
     names = dict.fromkeys(n for s in several for n in s.values if n not in (SAME_PLAN, CHOSEN))
     first = {n: sum(s.leads(n) for s in several) for n in names}
     rows = [
-        [name, f"{count} of {len(several)}"] + [f"{count / len(several):.0%}"]
+        [name, f"{count} of {len(several)}", f"{count / len(several):.0%}"]
         for name, count in sorted(first.items(), key=lambda item: -item[1])
     ]
     note = (
         f"Cells of {SEEDS} seeds or more in which the methods differ; first or tied beside the best of "
-        "all others, as for ours. Of so many means the lowest is in part luck, which is why not even the "
-        "search over all plans, made on training data, leads everywhere; a method that was refused, or "
+        "all others, as for ours. Of so many means the lowest is in part luck, which is why not even "
+        "the search over all plans, made on training data, leads everywhere; a method that was refused, or "
         "that has not all columns, does not lead."
     )
     return Table("", ["method", "first or tied", ""], rows, note)

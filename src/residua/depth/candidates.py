@@ -11,9 +11,9 @@ from residua.layers import ResidualStack
 from residua.losses import Loss
 
 BEST = "best"
-# What "best" tries, in this order: of plans that lose as much the first is taken. To keep "greedy" unless
-# another loses less by some standard errors of paired samples chose no better plans (tried on networks of
-# seeds apart from the benchmark's).
+# What "best" tries, in this order: of plans that lose as much the first is taken. To keep "greedy"
+# unless another loses less by some standard errors of paired samples chose no better plans (tried on
+# networks of seeds apart from the benchmark's).
 TRIED = ("spans", "greedy", "block-influence", "angular", "last")
 DEEPEST = 32  # layers with which "greedy", whose evidence takes T²/2 forward passes, is tried
 
