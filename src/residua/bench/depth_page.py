@@ -149,8 +149,8 @@ def _leads(found: Sequence[Standing]) -> Table:
     note = (
         f"Cells of {SEEDS} seeds or more in which the methods differ; first or tied beside the best of "
         "all others, as for ours. Of so many means the lowest is in part luck, which is why not even "
-        "the search over all plans, made on training data, leads everywhere; a method that was refused, or "
-        "that has not all columns, does not lead."
+        "the search over all plans, made on training data, leads everywhere; a method that was refused, "
+        "or that has not all columns, does not lead."
     )
     return Table("", ["method", "first or tied", ""], rows, note)
 

@@ -17,6 +17,7 @@ from residua.nets import ResNet
 from residua.provenance import machine, versions
 from residua.studies.circles import fitted_start
 from residua.studies.jobs import repeat
+from residua.studies.map_checks import against_eq3, points, signs, symmetric_share
 from residua.studies.reproduction import Reproduction
 from residua.training import evaluate
 from residua.weights_seen import see_rest
@@ -68,6 +69,10 @@ def reproduce(seed: int, folder: Path) -> Reproduction:
         "map_error": _largest(found["network"] - found["map"]),
         "ode_error": _largest(found["network"] - found["ode"]),
         "ode_error_cumulative": _largest(found["network_sum"] - found["ode_sum"]),
+        "eq3": against_eq3(net, x, labels),
+        "signs": signs(net, x, seed=seed),
+        "points": points(residuals.W, seed=seed),
+        "symmetric_share": symmetric_share(residuals.W),
         "departure": gaps.to_series().reset_index().to_dict("records"),
         "versions": versions(),
         "machine": machine(),

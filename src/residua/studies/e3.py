@@ -24,6 +24,7 @@ from residua.nets import ResNet
 from residua.provenance import machine, versions
 from residua.studies.c5 import features
 from residua.studies.jobs import WORK, repeat, training
+from residua.studies.map_checks import speed_at
 from residua.studies.mnist import CONFIGS
 from residua.studies.reproduction import Reproduction
 
@@ -120,7 +121,8 @@ def reproduce(
     summary = _overall(run, long) | {
         "units_that_differ": int((np.ptp(means.numpy(), 0) > AGREE).sum()),
         "classes": classes,
-        "single_samples": single_samples(residuals, ends, labels),
+        "single_samples": single_samples(residuals, ends, labels)
+        | slowing(residuals, z, ends, net.depth),
         "features": features(net, long, data.train.x, batches, seed=seed),
         "pixel": pixel,
         "responses": {p: [float(r.strength[k]) for k in (0, -1)] for p, r in pushed.items()},
@@ -187,6 +189,18 @@ def single_samples(residuals: ResidualMap, z: Tensor, labels: Tensor) -> dict[st
         "units_between": float(((y > SATURATED) & (y < 1 - SATURATED)).double().sum(1).mean()),
         "speed_median": float(speed.median()),
         "speed_largest": float(speed.max()),
+    }
+
+
+def slowing(residuals: ResidualMap, z: Tensor, ends: Tensor, depth: int) -> dict[str, float]:
+    """Return the share of samples that move by less than 0.01 a layer at the end (C13).
+
+    `slower`: their median speed there over that at layer T. A sample's speed is its fastest unit's.
+    """
+    then, now = speed_at(residuals, z, depth), speed_at(residuals, ends, 1)
+    return {
+        "slow": float((now < AGREE).double().mean()),
+        "slower": float(now.median() / then.median()),
     }
 
 

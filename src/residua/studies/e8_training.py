@@ -64,7 +64,8 @@ class Cell:
 class Task:
     """A data set, the networks' width, what is compared on it, and the budget of every training.
 
-    `search_samples` is the number of training samples in the search, None for all.
+    `search_samples` is the number of training samples in the search, None for all; `settings` are those
+    that it tries.
     """
 
     data: str
@@ -72,6 +73,7 @@ class Task:
     cells: tuple[Cell, ...]
     train: TrainConfig
     search_samples: int | None = None
+    settings: tuple[Setting, ...] = SETTINGS
 
     def size(self) -> int:
         """Return the work of a search and of one seed, in layers passed by samples."""
@@ -118,7 +120,7 @@ def search(task: Task, cell: Cell, net: Net, data: DataSplits, folder: Path) -> 
         some = Split(some.x[: task.search_samples], some.y[: task.search_samples])
     smaller = replace(data, train=some)
     tried = []
-    for k, setting in enumerate(SETTINGS):
+    for k, setting in enumerate(task.settings):
         path = folder / f"search-{cell.name}-{net}-{k}.json"
         if not path.exists():
             made = train(task, cell, (net, setting, SEARCH_SEED), smaller, folder)

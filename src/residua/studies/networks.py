@@ -1,0 +1,49 @@
+"""The trained networks that experiments share: each is trained once, in a folder that all read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock
+
+from residua import run_training, runs
+from residua.choices import Adaptive, Weights
+from residua.run_config import RunConfig
+from residua.studies.digits import CONFIGS as DIGITS
+from residua.studies.mnist import CONFIGS as MNIST
+
+
+def config_of(data: str, weights: Weights, rule: Adaptive = "none") -> RunConfig:
+    """Return how a network on "digits" or "mnist" is trained, with a depth rule or without."""
+    base = DIGITS["none"] if data == "digits" else MNIST[f"{weights}-none"]
+    return replace(base, weights=weights, adaptive=rule)
+
+
+def network(
+    data: str,
+    weights: Weights,
+    seed: int,
+    work: Path,
+    *,
+    rule: Adaptive = "none",
+    data_dir: str | None = None,
+) -> runs.Run:
+    """Return a finished run; it is trained, or gone on with, where it is not yet.
+
+    Args:
+        data: "digits" or "mnist".
+        weights: shared or variable.
+        seed: of data, weights and batches.
+        work: folder of all networks. A second process that asks for the same one waits.
+        rule: takes layers away in training.
+        data_dir: folder of local parquet data sets.
+    """
+    folder = work / f"{data}-{weights}-{rule}-{seed}"
+    work.mkdir(parents=True, exist_ok=True)
+    with FileLock(work / f"{folder.name}.lock"):
+        if (folder / "summary.json").exists():
+            return runs.read(folder)
+        if (folder / "config.json").exists():
+            return run_training.resume(folder, progress=False)
+        config = config_of(data, weights, rule)
+        config = replace(config, data_dir=data_dir, train=replace(config.train, seed=seed))
+        return run_training.start(config, folder, "residua reproduce all", progress=False)

@@ -1,0 +1,252 @@
+"""How a claim is decided: parts with a criterion each, over seeds; holds, in part, or not."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from scipy import stats
+
+from residua.studies.tables import Seeds, interval
+
+# Stored results by experiment, network and seed.
+Results = Mapping[str, Mapping[str, Seeds]]
+Answer = Literal["yes", "no", "reversed"]
+Said = Literal["holds", "holds in part", "does not hold", "not run"]
+_LEFT_OUT = 2  # seeds: a verdict that changes without one or two of them depends on the seed
+
+
+class Judged(NamedTuple):
+    """A statistic over seeds, its interval where it has one, and whether the criterion is met."""
+
+    value: float
+    low: float | None
+    high: float | None
+    answer: Answer
+
+
+class Criterion(Protocol):
+    """What values, one a seed, must meet."""
+
+    @property
+    def said(self) -> str:
+        """The criterion in words."""
+        ...
+
+    def __call__(self, values: np.ndarray) -> Judged:
+        """Judge values, one or more."""
+        ...
+
+
+@dataclass(frozen=True)
+class Above:
+    """The mean over seeds lies above a bound, with its whole 95 % interval (Student's)."""
+
+    bound: float = 0.0
+
+    @property
+    def said(self) -> str:
+        """The criterion in words."""
+        return f"95 % interval above {self.bound:g}"
+
+    def __call__(self, values: np.ndarray) -> Judged:
+        """Judge values, one or more; below the bound as clearly is reversed."""
+        return _judged(values, lambda low, high: (low > self.bound, high < self.bound))
+
+
+@dataclass(frozen=True)
+class Below:
+    """The mean over seeds lies below a bound, with its whole 95 % interval (Student's)."""
+
+    bound: float = 0.0
+
+    @property
+    def said(self) -> str:
+        """The criterion in words."""
+        return f"95 % interval below {self.bound:g}"
+
+    def __call__(self, values: np.ndarray) -> Judged:
+        """Judge values, one or more; above the bound as clearly is reversed."""
+        return _judged(values, lambda low, high: (high < self.bound, low > self.bound))
+
+
+@dataclass(frozen=True)
+class Differs:
+    """The mean over seeds differs from a value, to either side: its 95 % interval does not hold it."""
+
+    value: float = 0.0
+
+    @property
+    def said(self) -> str:
+        """The criterion in words."""
+        return f"95 % interval without {self.value:g}"
+
+    def __call__(self, values: np.ndarray) -> Judged:
+        """Judge values, one or more."""
+        return _judged(values, lambda low, high: (not low <= self.value <= high, False))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The share of seeds lies above a bound, with its whole 95 % interval (Clopper and Pearson's)."""
+
+    bound: float = 0.5
+
+    @property
+    def said(self) -> str:
+        """The criterion in words."""
+        return f"95 % interval of the rate above {self.bound:g}"
+
+    def __call__(self, values: np.ndarray) -> Judged:
+        """Judge zeros and ones."""
+        found = stats.binomtest(int(values.sum()), len(values))
+        low, high = found.proportion_ci(0.95)
+        answer: Answer = "yes" if low > self.bound else "reversed" if high < self.bound else "no"
+        return Judged(float(values.mean()), float(low), float(high), answer)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """An identity: the largest error of all seeds is at most a tolerance."""
+
+    most: float
+
+    @property
+    def said(self) -> str:
+        """The criterion in words."""
+        return f"at most {self.most:g}"
+
+    def __call__(self, values: np.ndarray) -> Judged:
+        """Judge errors."""
+        worst = float(np.max(values))
+        return Judged(worst, None, None, "yes" if worst <= self.most else "no")
+
+
+def _judged(values: np.ndarray, sides: Callable[[float, float], tuple[bool, bool]]) -> Judged:
+    mean, low, high = interval(values)
+    if np.isnan(low):  # of one seed there is no interval, and so nothing is shown
+        return Judged(mean, None, None, "no")
+    met, reversed_ = sides(low, high)
+    return Judged(mean, low, high, "yes" if met else "reversed" if reversed_ else "no")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that must be so if a claim is: a value of each seed, and what these must meet.
+
+    Attributes:
+        what: the statistic in words, with its unit.
+        of: where its results lie, "e1/circles"; each is judged by itself.
+        values: stored results by seed → the value of each seed; a seed of which there is none is left
+            out.
+        meets: the criterion, written before the results.
+        paper: what the paper reports of it.
+    """
+
+    what: str
+    of: Sequence[str]
+    values: Callable[[Seeds], Mapping[int, float]]
+    meets: Criterion
+    paper: str = "–"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper: it holds where all of its parts do, in part where some do."""
+
+    name: str
+    text: str
+    parts: Sequence[Part]
+
+    def sources(self) -> list[str]:
+        """Return where its results lie, each once."""
+        return list(dict.fromkeys(s for part in self.parts for s in part.of))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A part of a claim, judged on the results of one network or data set."""
+
+    what: str
+    of: str
+    criterion: str
+    paper: str
+    seeds: int
+    value: float
+    low: float | None
+    high: float | None
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the results say of a claim.
+
+    Attributes:
+        claim: its name.
+        text: what it says.
+        said: the verdict.
+        findings: each part on each data set that has results.
+        steady: whether the verdict stays the same whichever one or two seeds are left out.
+        missing: sources without results.
+    """
+
+    claim: str
+    text: str
+    said: Said
+    findings: tuple[Finding, ...]
+    steady: bool
+    missing: tuple[str, ...]
+
+
+def decide(claim: Claim, results: Results) -> Verdict:
+    """Return the verdict on a claim, and whether it depends on the seed."""
+    findings = _findings(claim, results)
+    said = _said(findings)
+    steady = all(_said(_findings(claim, fewer)) == said for fewer in _without(claim, results))
+    missing = tuple(s for s in claim.sources() if not seeds_of(results, s))
+    return Verdict(claim.name, claim.text, said, tuple(findings), steady, missing)
+
+
+def seeds_of(results: Results, source: str) -> Seeds:
+    """Return the results by seed of a source such as "e1/circles"; empty where there are none."""
+    experiment, network = source.split("/")
+    return results.get(experiment, {}).get(network, {})
+
+
+def _findings(claim: Claim, results: Results) -> list[Finding]:
+    found = []
+    for part in claim.parts:
+        for source in part.of:
+            values = part.values(seeds) if (seeds := seeds_of(results, source)) else {}
+            if values:
+                each = np.array([values[s] for s in sorted(values)], dtype=np.float64)
+                judged = part.meets(each)
+                found.append(
+                    Finding(part.what, source, part.meets.said, part.paper, len(each), *judged)
+                )
+    return found
+
+
+def _said(findings: Sequence[Finding]) -> Said:
+    met = [f.answer == "yes" for f in findings]
+    if not met:
+        return "not run"
+    return "holds" if all(met) else "holds in part" if any(met) else "does not hold"
+
+
+def _without(claim: Claim, results: Results) -> Iterator[Results]:
+    """Yield the results without one, and without two, of the seeds; at least three are left."""
+    sources = claim.sources()
+    seeds = sorted({s for source in sources for s in seeds_of(results, source)})
+    for count in range(1, _LEFT_OUT + 1):
+        for left in combinations(seeds, count):
+            fewer: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
+            for source in sources:
+                experiment, network = source.split("/")
+                of = seeds_of(results, source)
+                rest = {s: v for s, v in of.items() if s not in left}
+                kept = rest if len(rest) >= min(3, len(of)) else dict(of)
+                fewer.setdefault(experiment, {})[network] = kept
+            yield fewer
