@@ -40,7 +40,7 @@ ORDER = [
     {"studies"},
     {"bench"},
     {"terminal", "cli_options", "cli_fit_options"},
-    {"cli_models"},
+    {"cli_models", "cli_evidence"},
     {"cli_experiments", "cli_depth", "cli_compare", "cli_bench"},
     {"cli"},
 ]

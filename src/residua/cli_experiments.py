@@ -3,11 +3,12 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from residua.choices import Experiment
+from residua.choices import Reproduced
+from residua.cli_evidence import Asked, reproduce_all
 from residua.cli_options import DataDir, Quiet, Threads, command, set_up
 from residua.terminal import out, print_experiment, print_portrait
 
@@ -70,12 +71,18 @@ def dynamics(
 
 
 def reproduce(
-    experiment: Annotated[Experiment, typer.Argument(help="The paper's experiment.")],
+    experiment: Annotated[
+        Reproduced,
+        typer.Argument(help="The paper's experiment, or all with a verdict on each claim."),
+    ],
     out_dir: Annotated[
         Path, typer.Option("--out", help="New folder, or one in which it was stopped.")
     ],
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many seeds, from 0; default 3.")
+        int | None,
+        typer.Option(
+            min=1, help="How many seeds, from 0; default 3. all: default what each needs."
+        ),
     ] = None,
     run: Annotated[
         list[Path] | None,
@@ -85,26 +92,72 @@ def reproduce(
         int | None, typer.Option(min=2, help="E3: how far the network is run; default 1000.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="E8: digits (default) or mnist.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="all: embedded data alone, minutes instead of hours.")
+    ] = False,
+    first_seed: Annotated[
+        int | None, typer.Option(min=0, max=2**31, help="all: the first seed; default 0.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="all: an experiment (e1) or a job (e1/circles-0); repeatable."),
+    ] = None,
+    list_jobs: Annotated[
+        bool, typer.Option("--list", help="all: print the jobs, one a line, and do none.")
+    ] = False,
+    pages: Annotated[
+        bool, typer.Option("--pages", help="all: write the pages of what is there; do no job.")
+    ] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(help="all: the page of Markdown; default evidence.md in --out.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="all: processes; default one for each core.")
+    ] = None,
     data_dir: DataDir = None,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Repeat an experiment of the paper and set its figures beside the paper's.
+    """Repeat an experiment of the paper and set its figures beside the paper's; or all of them.
 
     Stopped, it goes on where it was with the same command.
 
-    [dim]Example: residua reproduce E1 --out e1[/dim]
+    [dim]Example: residua reproduce all --quick --out evidence[/dim]
     """
+    of_all = {
+        "--quick": quick or None,
+        "--first-seed": first_seed,
+        "--only": only or None,
+        "--list": list_jobs or None,
+        "--pages": pages or None,
+        "--markdown": markdown,
+        "--workers": workers,
+    }
+    of_one = {"--run": run or None, "--layers": layers, "--data": data, "--threads": threads}
+    _refuse(experiment, of_one if experiment == "all" else of_all)
+    where = str(data_dir) if data_dir else None
+    if experiment == "all":
+        asked = Asked(
+            quick=quick,
+            first_seed=first_seed or 0,
+            seeds=seeds,
+            only=tuple(only or ()),
+            list_jobs=list_jobs,
+            pages=pages,
+            markdown=markdown,
+            workers=workers,
+            data_dir=where,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        reproduce_all(out_dir, asked)
+        return
     from residua.studies import experiments
 
     set_up(threads)
     options = experiments.Options(
-        seeds=seeds,
-        layers=layers,
-        data=data,
-        data_dir=str(data_dir) if data_dir else None,
-        quiet=quiet or as_json,
+        seeds=seeds, layers=layers, data=data, data_dir=where, quiet=quiet or as_json
     )
     found = experiments.reproduce(experiment, out_dir, options, command(), run or ())
     if as_json:
@@ -112,3 +165,13 @@ def reproduce(
         return
     print_experiment(experiment, found)
     out.print(f"wrote {experiment.lower()}.json and report.html into {out_dir}", soft_wrap=True)
+
+
+def _refuse(experiment: str, others: dict[str, Any]) -> None:
+    """Refuse the options that are not of this experiment."""
+    from residua.errors import InputError
+
+    for name, value in others.items():
+        if value is not None:
+            of = "single experiments" if experiment == "all" else "'all'"
+            raise InputError(f"{name} is an option of {of}, not of {experiment!r}; leave it out")

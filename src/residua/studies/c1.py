@@ -1,7 +1,8 @@
 """C1: are states and residuals told apart exactly, in every kind of residual network there is here?
 
-Untrained networks of all kinds that residua makes, and small models of transformers where it is installed;
-in float64, on random inputs. For the dense ones f(W_t x_{t−1} + b_t) is computed apart, by numpy.
+Untrained networks of all kinds that residua makes, and small models of transformers where it is
+installed; in float64, on random inputs. For the dense ones f(W_t x_{t−1} + b_t) is computed apart, by
+numpy.
 """
 
 from collections.abc import Callable
@@ -69,7 +70,8 @@ def branches(net: ResNet, seen: Trace) -> float:
 def _transformers() -> dict[str, Any]:
     import transformers as hf
 
-    size = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
+    size: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
+    labels: dict[str, Any] = {"num_labels": 5}
     models: dict[str, tuple[nn.Module, Tensor, str]] = {
         "GPT-2": (
             hf.GPT2LMHeadModel(
@@ -94,9 +96,7 @@ def _transformers() -> dict[str, Any]:
         ),
         "ViT": (
             hf.ViTForImageClassification(
-                hf.ViTConfig(
-                    **size, intermediate_size=64, image_size=16, patch_size=4, num_labels=5
-                )
+                hf.ViTConfig(**size, intermediate_size=64, image_size=16, patch_size=4, **labels)
             ),
             torch.randn(3, 3, 16, 16, dtype=torch.float64),
             "vit.layernorm",
@@ -116,5 +116,7 @@ def _transformers() -> dict[str, Any]:
 def _head(model: nn.Module, norm: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return what maps the last state to logits: the norm, then the linear head; a ViT's of token 0."""
     if hasattr(model, "classifier"):
-        return lambda x: model.classifier(norm(x)[:, 0])
-    return lambda x: model.lm_head(norm(x))
+        classifier = model.get_submodule("classifier")
+        return lambda x: classifier(norm(x)[:, 0])
+    unembed = model.get_submodule("lm_head")
+    return lambda x: unembed(norm(x))

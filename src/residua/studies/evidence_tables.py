@@ -41,15 +41,15 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
         )
     header = ["", "claim", "verdict", "criteria met", "first figure [interval]", "seeds", "paper"]
     note = (
-        "Holds: every criterion is met on every data set that was run; in part: some; does not hold: none. "
-        "Depends on the seed: without some one or two seeds the verdict is another. A criterion of an "
-        "interval is not met by one seed."
+        "Holds: every criterion is met on every data set that was run; in part: some; does not "
+        "hold: none. Depends on the seed: without some one or two seeds the verdict is another. "
+        "A criterion of an interval is not met by one seed."
     )
     return Table("Verdicts", header, rows, note)
 
 
 def claim_table(verdict: Verdict) -> Table:
-    """Return the parts of a claim: statistic, criterion, figure, seeds, the paper's, whether it is met."""
+    """Return the parts of a claim: statistic, criterion, figure, seeds, the paper's, whether met."""
     rows = [
         [f.what, f.of, f.criterion, shown(f), str(f.seeds), f.paper, _MET[f.answer]]
         for f in verdict.findings
@@ -201,8 +201,8 @@ def e2_tables(found: Mapping[str, Seeds]) -> list[Table]:
     header = ["", "test error, %", "settle distance, layer 2 → 15", "spread, 1 → 15"]
     header += ["share at 1 in the last layer", "seeds"]
     note = (
-        "settle distance: mean of abs(y_t − y_{t−1}); spread: standard deviation of y_t over samples, mean "
-        "over units; at 1: residuals above 0.99."
+        "settle distance: mean of abs(y_t − y_{t−1}); spread: standard deviation of y_t over "
+        "samples, mean over units; at 1: residuals above 0.99."
     )
     return [Table("15 layers, shared weights", header, rows, note)]
 
@@ -220,14 +220,15 @@ def e4_tables(found: Mapping[str, Seeds]) -> list[Table]:
                 _over([s["spread"][4] / s["spread"][0] for s in each]),
                 _over([s["weight_change"][-1] for s in each]),
                 _over([s["class_share"] for s in each]),
-                f"{_over([s['at_one'][-1] for s in each])}; {_over([s['shared']['at_one'][-1] for s in each])}",
+                f"{_over([s['at_one'][-1] for s in each])}; "
+                f"{_over([s['shared']['at_one'][-1] for s in each])}",
             ]
         )
     header = ["", "test error, %", "shared", "spread at layer 5 over layer 1", "W_15 less W_14"]
     header += ["between classes, last layer", "share at 1: variable; shared"]
     note = (
-        "W_15 less W_14: Frobenius norm over that of W_15, √2 for unrelated matrices, 0 for one; between "
-        "classes: share of the mean square of the last residual."
+        "W_15 less W_14: Frobenius norm over that of W_15, √2 for unrelated matrices, 0 for one; "
+        "between classes: share of the mean square of the last residual."
     )
     tables = [Table("15 layers, variable weights", header, rows, note)]
     if "digits-starts" in found:

@@ -3,7 +3,8 @@
 from itertools import pairwise
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from residua import runs
 from residua.data import DataSplits, balanced, loader
@@ -46,13 +47,13 @@ def seen(run: runs.Run, data: DataSplits) -> dict[str, Any]:
     }
 
 
-def saturated(net: nn.Module, data: DataSplits) -> dict[str, list[float]]:
+def saturated(net: ResNet, data: DataSplits) -> dict[str, list[float]]:
     """Return by layer the share of residuals within 0.01 of 1, and of 0."""
-    ones, zeros = 0, 0
+    ones = zeros = torch.zeros(())
     for x, _ in loader(data.test, BATCH):
         y = trace(net, x).residuals.flatten(1)
         ones, zeros = ones + (y > 1 - SATURATED).sum(1), zeros + (y < SATURATED).sum(1)
-    total = len(data.test) * y[0].numel() / len(x)
+    total = len(data.test) * net.head.in_features
     return {"at_one": (ones / total).tolist(), "at_zero": (zeros / total).tolist()}
 
 

@@ -1,4 +1,4 @@
-"""Do the jobs of the suite in several processes; what is finished is not repeated, a stop loses one each."""
+"""Do the jobs of the suite in several processes; a stop loses one of each."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence

@@ -1,8 +1,8 @@
 """All of E1–E8 as jobs: one for each experiment, network and seed, with one result file each.
 
-The quick form has what is embedded and takes minutes; the full form adds MNIST and more seeds. A job needs
-nothing but its name and the folder, so that any scheduler can run it. Networks that several jobs need are
-trained once, in the folder's work/; a job that needs one that is being trained waits for it.
+The quick form has what is embedded and takes minutes; the full form adds MNIST and more seeds. A job
+needs nothing but its name and the folder, so that any scheduler can run it. Networks that several jobs
+need are trained once, in the folder's work/; a job that needs one that is being trained waits for it.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,8 @@ from filelock import FileLock
 from residua.choices import Weights
 from residua.data import load_data
 from residua.errors import InputError
+from residua.folder import make_folder, refuse_existing
+from residua.folder_kinds import EXPERIMENT
 from residua.progress import quiet_lightning
 from residua.stored import read_json, write_json
 from residua.studies import c1, e1, e2, e3, e4, e5, e6, e7, e8
@@ -25,7 +27,8 @@ from residua.studies.networks import network
 from residua.studies.verdicts import Results
 
 WORK = "work"
-# E8 as it is in the quick form: fewer cells and settings, of which those that the full search chooses most.
+# E8 as it is in the quick form: fewer cells and settings, of which those that the full search chooses
+# most.
 QUICK_E8 = replace(
     TASKS["digits"],
     cells=tuple(c for c in TASKS["digits"].cells if c.depth in (3, 7) and c.weights == "variable"),
@@ -47,6 +50,15 @@ class Form:
     quick: bool = False
     first_seed: int = 0
     seeds: int | None = None
+
+    @property
+    def command(self) -> str:
+        """Return what makes it, in any folder."""
+        parts = ["residua reproduce all"]
+        parts += ["--quick"] if self.quick else []
+        parts += [f"--first-seed {self.first_seed}"] if self.first_seed else []
+        parts += [f"--seeds {self.seeds}"] if self.seeds is not None else []
+        return " ".join(parts)
 
 
 class Job(NamedTuple):
@@ -113,6 +125,26 @@ def chosen(every: Sequence[Job], names: Sequence[str]) -> list[Job]:
 
 def _named(job: Job, name: str) -> bool:
     return name.lower() in (job.name, job.experiment, f"{job.experiment}/{job.network}")
+
+
+def begin(folder: Path, form: Form) -> None:
+    """Make a folder for the results of a form, or go on with one of the same.
+
+    Raises:
+        InputError: the folder holds something else, or cannot be made.
+    """
+    identity = {"experiment": "all", "quick": form.quick, "first_seed": form.first_seed}
+    mark = folder / EXPERIMENT
+    if mark.exists():
+        before = read_json(mark)
+        if before != identity:
+            raise InputError(
+                f"{str(folder)!r} holds {before}, and this is {identity}; pass a new folder"
+            )
+        return
+    refuse_existing(folder)
+    make_folder(folder)
+    write_json(mark, identity)
 
 
 def run(job: Job, folder: Path, data_dir: str | None, command: str) -> None:

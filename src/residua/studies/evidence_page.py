@@ -1,0 +1,182 @@
+"""The evidence of a folder of results: verdicts as JSON, one page as Markdown and as HTML."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from residua.choices import Experiment
+from residua.report.comparison_figures import comparison_section
+from residua.report.evidence_figures import layers_section
+from residua.report.experiment_tables import experiment_tables
+from residua.report.page import Words, write_sections
+from residua.report.shown import Section
+from residua.report.tables import Table
+from residua.stored import write_json, write_text
+from residua.studies import e8
+from residua.studies.evidence_tables import (
+    claim_table,
+    e2_tables,
+    e4_tables,
+    e7_tables,
+    questions,
+    verdict_table,
+    verdicts,
+)
+from residua.studies.evidence_words import ASSUMPTIONS, EXPERIMENTS, INTRO
+from residua.studies.suite import Job
+from residua.studies.tables import Seeds, by_seed, made
+from residua.studies.verdicts import Results, Verdict
+
+_OWN = {"e2": e2_tables, "e4": e4_tables, "e7": e7_tables}
+_EACH: tuple[Experiment, ...] = ("E1", "E3", "E5", "E6", "E8")
+
+
+class _Part(NamedTuple):
+    heading: str
+    said: str
+    tables: Sequence[Table]
+
+
+def write(
+    folder: Path, results: Results, every: Sequence[Job], command: str, markdown: Path
+) -> list[Verdict]:
+    """Write evidence.json, evidence.html and a page of Markdown, and return the verdicts.
+
+    The same results give the same bytes.
+
+    Args:
+        folder: for evidence.json and evidence.html.
+        results: what is stored.
+        every: all jobs of the form, for what was not run.
+        command: what makes the results.
+        markdown: the page.
+    """
+    found = verdicts(results)
+    write_json(
+        folder / "evidence.json", {"command": command, "verdicts": [asdict(v) for v in found]}
+    )
+    parts = _parts(results, found)
+    left = _left(every, results)
+    write_text(markdown, _markdown(parts, command, left))
+    tables = [t for part in parts[:2] for t in part.tables]
+    lead = " ".join(INTRO.split()) + (f" {left}" if left else "")
+    words = Words("residua: evidence", headline(found), lead, command)
+    write_sections(folder / "evidence.html", words, _sections(results, parts), tables=tables)
+    return found
+
+
+def headline(found: Sequence[Verdict]) -> str:
+    """Return how many claims hold, in one sentence."""
+    said = [v.said for v in found]
+    unsure = sum(not v.steady for v in found)
+    words = (
+        f"Of {len(found)} claims {said.count('holds')} hold, {said.count('holds in part')} hold "
+        f"in part, {said.count('does not hold')} do not hold"
+    )
+    words += f", {said.count('not run')} were not run" * ("not run" in said)
+    return words + (f"; {unsure} depend on the seed." if unsure else ".")
+
+
+def _parts(results: Results, found: Sequence[Verdict]) -> list[_Part]:
+    parts = [
+        _Part("", "", [verdict_table(found)]),
+        _Part("", "", [questions(results)]),
+        _Part("How each claim is decided", "", [claim_table(v) for v in found]),
+    ]
+    for name, words in EXPERIMENTS.items():
+        of = results.get(name, {})
+        if of:
+            versions = made(next(iter(next(iter(of.values())).values())))
+            said = f"{words.does} What differs: {words.differs} {versions}"
+            parts.append(_Part(words.title, said, _tables(name, of)))
+    return parts
+
+
+def _tables(name: str, of: Mapping[str, Seeds]) -> list[Table]:
+    if name in _OWN:
+        return _OWN[name](of)
+    if name.upper() not in _EACH:
+        return [_families(of)]
+    tables = []
+    for network, seeds in of.items():
+        found: dict[str, Any] = {"results": {f"seed {s}": r for s, r in sorted(seeds.items())}}
+        if name == "e8":
+            found["compared"] = e8.compare(by_seed(seeds))
+        several = len(of) > 1
+        for table in experiment_tables(cast(Experiment, name.upper()), found):
+            title = f"{network}: {table.title}" if several else table.title
+            tables.append(table._replace(title=title))
+    return tables
+
+
+def _families(of: Mapping[str, Seeds]) -> Table:
+    each = by_seed(of["families"])
+    rows = [
+        [
+            name,
+            str(each[0]["families"][name]["layers"]),
+            f"{max(s['families'][name]['logits'] for s in each):.1e}",
+            f"{max(s['families'][name].get('branch', float('nan')) for s in each):.1e}".replace(
+                "nan", "–"
+            ),
+        ]
+        for name in each[0]["families"]
+    ]
+    header = ["network", "layers", "logits", "y_t"]
+    note = f"Largest error of {len(each)} seeds, over the largest logit and the largest y_t."
+    return Table("errors of the sums", header, rows, note)
+
+
+def _left(every: Sequence[Job], results: Results) -> str:
+    """Return which experiments lack seeds, and how many."""
+    missing: dict[str, list[int]] = {}
+    for job in every:
+        if job.seed not in results.get(job.experiment, {}).get(job.network, {}):
+            missing.setdefault(f"{job.experiment}/{job.network}", []).append(job.seed)
+    if not missing:
+        return ""
+    some = ", ".join(f"{name} ({len(seeds)})" for name, seeds in missing.items())
+    return f"Not run yet, seeds in brackets: {some}."
+
+
+def _markdown(parts: Sequence[_Part], command: str, left: str) -> str:
+    lines = [
+        "# Evidence",
+        "",
+        INTRO,
+        "",
+        f"Written by `{command}` from its results; do not edit.",
+        "",
+    ]
+    lines += [left, ""] if left else []
+    for part in parts:
+        lines += [f"## {part.heading}", ""] if part.heading else []
+        lines += [part.said, ""] if part.said else []
+        for table in part.tables:
+            level = "###" if part.heading else "##"
+            lines += [f"{level} {table.title}", "", table.markdown(), ""]
+    return "\n".join([*lines, "## Assumptions", "", ASSUMPTIONS, ""])
+
+
+def _sections(results: Results, parts: Sequence[_Part]) -> dict[str, Section]:
+    """Return the figures of the page."""
+    found = {"by layer": layers_section(_lines(results))}
+    for network, seeds in results.get("e8", {}).items():
+        found[f"noise, {network}"] = comparison_section(e8.compare(by_seed(seeds)))
+    return found
+
+
+def _lines(results: Results) -> dict[str, dict[str, list[list[float]]]]:
+    """Return by figure and network the values by layer of every seed."""
+    found: dict[str, dict[str, list[list[float]]]] = {"spread": {}, "weights": {}, "fisher": {}}
+    for name, words in (("e2", "shared"), ("e4", "variable")):
+        for data, seeds in results.get(name, {}).items():
+            each = [s for s in by_seed(seeds) if "spread" in s]
+            if each:
+                found["spread"][f"{data}, {words}"] = [s["spread"] for s in each]
+            if each and name == "e4":
+                found["weights"][data] = [s["weight_change"] for s in each]
+    for data, seeds in results.get("e6", {}).items():
+        found["fisher"][data] = [s["fisher"] for s in by_seed(seeds)]
+    return {name: of for name, of in found.items() if of}

@@ -1,0 +1,87 @@
+"""The words of the evidence page: what each experiment is, and where it differs from the paper's."""
+
+from typing import NamedTuple
+
+INTRO = """The paper's claims C1 to C14 with a verdict each, by experiments E1 to E8 (F. Lagzi, "Residual
+networks classify inputs based on their neural transient dynamics", arXiv 2101.03009, which has no code).
+Criteria were written before the results, in `src/residua/studies/claims.py`; each can fail, and where a
+direction is claimed the opposite is told. Intervals are over seeds; a seed draws the split of training
+and validation data, initial weights and batches. Depth, ridge and settings are chosen on validation
+data;
+test data is read at the end."""
+
+ASSUMPTIONS = """What the paper leaves unsaid, and what is taken here:
+
+- The input is lifted to N units by zeros, so that unit i is input dimension i.
+- 1064 units on MNIST (784 input dimensions and 280 more), 256 on digits, 3 on circles; 15 layers.
+- The classifier is K x(T) + c with softmax, for two classes as well.
+- Recipe: inputs standardised, W from Xavier's normal distribution with gain 0.3, b = −3, AdamW with a
+  one-cycle schedule, gradient norm clipped at 1, on MNIST input dropout of 0.3 and label smoothing of
+  0.1; chosen on validation data.
+- Residuals y are what a layer adds, activities x the states.
+- The paper's rule of adaptive depth is asked after every epoch with its threshold of 0.01."""
+
+
+class Words(NamedTuple):
+    """Title of an experiment, what it does, what the paper reports and where this differs."""
+
+    title: str
+    does: str
+    differs: str
+
+
+EXPERIMENTS = {
+    "c1": Words(
+        "C1: residuals of every kind of network",
+        "Untrained networks of all kinds, random inputs, float64: does the head of x_0 + Σ y_t give the "
+        "logits, and is y_t what its formula says, computed apart by numpy?",
+        "The paper has its own networks only.",
+    ),
+    "e1": Words(
+        "E1: two circles",
+        "15 shared layers of 3 logistic units; network, exact map y → σ(logit y + W y), and eq. 3.",
+        "The paper shows one network; here one for each seed, started anew until the training "
+        "points are fitted, at most 10 times. What residuals do after 15 layers is read from "
+        "1000.",
+    ),
+    "e2": Words(
+        "E2: shared weights",
+        "15 layers, one matrix: test error, and what the layers do on test inputs.",
+        "Digits (8 × 8, embedded, 256 units) stand beside MNIST, and alone in the quick form.",
+    ),
+    "e3": Words(
+        "E3: E2's networks run for 1000 layers",
+        "Where do residuals come to rest, and what rests there? On 1,000 test inputs, 200 of "
+        "them one by one.",
+        "The paper looks at 200 images of one network. Null models (C5): W permuted, and untrained.",
+    ),
+    "e4": Words(
+        "E4: variable weights",
+        "15 layers with weights of their own, beside E2's of the same seed; C14's networks from several "
+        "starts on digits.",
+        "The paper compares two networks; C14 is asked over eight of each seed.",
+    ),
+    "e5": Words(
+        "E5: the most sensitive units, and what decides",
+        "The unit with the largest weight to each class; accuracy of the head from parts of the "
+        "sum alone.",
+        "The division into transient and steady parts (C7) is ours; it needs networks that settle.",
+    ),
+    "e6": Words(
+        "E6: do the classes part?",
+        "Means and spreads of the classes' states from x_1 to x_15, on test inputs.",
+        "The Fisher ratio is added: means can part while spreads grow as fast.",
+    ),
+    "e7": Words(
+        "E7: adaptive depth",
+        "The paper's rule and ours in training, cuts after it, and how few layers lose next to nothing.",
+        "The paper's rule is reported on circles only; digits and MNIST are added.",
+    ),
+    "e8": Words(
+        "E8: ResNet beside MLP under noise",
+        "Same width, depth, parameters, data and steps, each with the best of the same settings by "
+        "validation error, searched once with a seed of its own.",
+        "The paper quotes no figures; these are the first on record. Cells whose clean "
+        "accuracies differ by more than half a point decide nothing.",
+    ),
+}
