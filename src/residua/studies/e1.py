@@ -15,9 +15,9 @@ from residua.dynamics.prolonged import prolong
 from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
 from residua.nets import ResNet
 from residua.provenance import machine, versions
-from residua.studies.circles import fitted_start
 from residua.studies.jobs import repeat
 from residua.studies.map_checks import against_eq3, points, signs, symmetric_share
+from residua.studies.networks import circles_start
 from residua.studies.reproduction import Reproduction
 from residua.training import evaluate
 from residua.weights_seen import see_rest
@@ -44,7 +44,7 @@ def reproduce(seed: int, folder: Path) -> Reproduction:
         folder: for the training's files.
     """
     data = load_data("circles", seed=seed)
-    start, losses = fitted_start("none", data, seed, folder)
+    start, losses = circles_start("shared", seed, folder)
     net = start.net.double().eval()
     x, labels = data.test.x.double(), data.test.y
     found = trajectories(net, x, labels, data.classes)

@@ -7,7 +7,12 @@ from filelock import FileLock
 
 from residua import run_training, runs
 from residua.choices import Adaptive, Weights
+from residua.data import load_data
+from residua.nets import ResNet
 from residua.run_config import RunConfig
+from residua.store import load, save
+from residua.stored import read_json, write_json
+from residua.studies.circles import Start, fitted_start
 from residua.studies.digits import CONFIGS as DIGITS
 from residua.studies.mnist import CONFIGS as MNIST
 
@@ -47,3 +52,30 @@ def network(
         config = config_of(data, weights, rule)
         config = replace(config, data_dir=data_dir, train=replace(config.train, seed=seed))
         return run_training.start(config, folder, "residua reproduce all", progress=False)
+
+
+def circles_start(
+    weights: Weights, seed: int, work: Path, *, rule: str = "none"
+) -> tuple[Start, list[float]]:
+    """Return the best start of a network on the circles of one seed, and the training losses of all.
+
+    Args:
+        weights: shared or variable.
+        seed: of points, weights and batches.
+        work: keeps the network; what is there is read.
+        rule: takes layers away in training.
+    """
+    kept = work / f"circles-{weights}-{rule}-{seed}"
+    told, net = kept.with_suffix(".json"), kept.with_suffix(".safetensors")
+    work.mkdir(parents=True, exist_ok=True)
+    with FileLock(kept.with_suffix(".lock")):
+        if not told.exists():
+            data = load_data("circles", seed=seed)
+            best, losses = fitted_start(rule, data, seed, kept, weights)
+            net.unlink(missing_ok=True)
+            save(best.net, net)
+            figures = {"train_loss": best.train_loss, "train_error": best.train_error}
+            write_json(told, figures | {"losses": losses})
+        found, read = read_json(told), load(net)
+        assert isinstance(read, ResNet)
+        return Start(found["train_loss"], found["train_error"], read), found["losses"]

@@ -21,18 +21,16 @@ from residua.folder_kinds import EXPERIMENT
 from residua.progress import quiet_lightning
 from residua.stored import read_json, write_json
 from residua.studies import c1, e1, e2, e3, e4, e5, e6, e7, e8
-from residua.studies.circles import fitted_start
 from residua.studies.e8_training import SETTINGS, TASKS, Task
-from residua.studies.networks import network
+from residua.studies.networks import circles_start, network
 from residua.studies.verdicts import Results
 
 WORK = "work"
-# E8 as it is in the quick form: fewer cells and settings, of which those that the full search chooses
-# most.
+# E8 in the quick form: fewer cells and settings.
 QUICK_E8 = replace(
     TASKS["digits"],
     cells=tuple(c for c in TASKS["digits"].cells if c.depth in (3, 7) and c.weights == "variable"),
-    settings=tuple(s for s in SETTINGS if s.lr == 8e-3),
+    settings=tuple(s for s in SETTINGS if s.lr == 8e-3 and s.gain in (0.3, 4.0)),
 )
 
 
@@ -178,7 +176,7 @@ def _c1(seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:
 
 
 def _e1(seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:
-    return e1.reproduce(seed, work / f"e1-circles-{seed}").summary
+    return e1.reproduce(seed, work).summary
 
 
 def _e2(data: str, seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:
@@ -199,7 +197,7 @@ def _starts(seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:
 
 def _e5_circles(seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:
     data = load_data("circles", seed=seed)
-    net = fitted_start("none", data, seed, work / f"e5-circles-{seed}")[0].net.double()
+    net = circles_start("shared", seed, work)[0].net.double()
     return e5.measured(
         net, data, {"run": f"circles, seed {seed}", "data": "circles"}, seed=seed
     ).summary
@@ -260,7 +258,7 @@ def _embedded(circles: int, digits: int, e8_task: Task, e8_minutes: float) -> li
 
 _QUICK = _embedded(5, 5, QUICK_E8, 1.0)
 _FULL = [
-    *_of("mnist", 3, (25, 25, 4, 3, 2, 60, 60)),
-    _Kind("e8", "mnist", partial(_e8, TASKS["mnist"]), 60, 3),
-    *_embedded(20, 10, TASKS["digits"], 12),
+    *_of("mnist", 3, (25.0, 25.0, 4.0, 3.0, 2.0, 60.0, 60.0)),
+    _Kind("e8", "mnist", partial(_e8, TASKS["mnist"]), 60.0, 3),
+    *_embedded(20, 10, TASKS["digits"], 12.0),
 ]

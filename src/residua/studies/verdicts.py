@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -24,19 +24,6 @@ class Judged(NamedTuple):
     low: float | None
     high: float | None
     answer: Answer
-
-
-class Criterion(Protocol):
-    """What values, one a seed, must meet."""
-
-    @property
-    def said(self) -> str:
-        """The criterion in words."""
-        ...
-
-    def __call__(self, values: np.ndarray) -> Judged:
-        """Judge values, one or more."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -121,6 +108,9 @@ class Tolerance:
         """Judge errors."""
         worst = float(np.max(values))
         return Judged(worst, None, None, "yes" if worst <= self.most else "no")
+
+
+Criterion = Above | Below | Differs | Rate | Tolerance
 
 
 def _judged(values: np.ndarray, sides: Callable[[float, float], tuple[bool, bool]]) -> Judged:

@@ -1,0 +1,338 @@
+"""Verdicts on the paper's claims: criteria with known answers, values of results, jobs."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import residua as rs
+from residua.errors import InputError
+from residua.studies import c1, claim_values, map_checks, parallel, suite
+from residua.studies.claims import CLAIMS
+from residua.studies.evidence_page import headline
+from residua.studies.evidence_tables import claim_table, verdict_table
+from residua.studies.layers_seen import weight_change
+from residua.studies.verdicts import (
+    Above,
+    Below,
+    Claim,
+    Differs,
+    Part,
+    Rate,
+    Tolerance,
+    decide,
+)
+from test_cli import failing, residua
+
+HERE = Path(__file__).parent.parent
+
+
+def test_an_interval_decides_and_tells_the_opposite():
+    values = np.array([1.0, 2.0, 3.0])  # 2 ± 2.4841
+    above = Above(-0.5)(values)
+    assert above.answer == "yes"
+    assert (above.value, above.low, above.high) == pytest.approx((2, -0.4841, 4.4841), abs=1e-4)
+    assert [Above(b)(values).answer for b in (-0.5, 0.0, 4.4, 4.5)] == [
+        "yes",
+        "no",
+        "no",
+        "reversed",
+    ]
+    assert [Below(b)(values).answer for b in (4.5, 4.4, -0.4, -0.5)] == [
+        "yes", "no", "no", "reversed",
+    ]  # fmt: skip
+    assert [Differs(b)(values).answer for b in (-0.5, 0.0, 4.5)] == ["yes", "no", "yes"]
+    assert Above(0.0)(np.array([5.0])) == (5, None, None, "no")  # one seed shows nothing
+    assert Above(0.5).said == "95 % interval above 0.5"
+
+
+def test_a_rate_has_the_exact_interval_and_a_tolerance_the_worst_seed():
+    rate = Rate(0.5)(np.array([1.0] * 20))
+    assert rate.low == pytest.approx(0.025 ** (1 / 20))  # Clopper and Pearson's, all of n
+    assert (rate.value, rate.high, rate.answer) == (1, 1, "yes")
+    assert Rate(0.5)(np.array([1.0, 1.0, 0.0])).answer == "no"
+    assert Rate(0.5)(np.zeros(20)).answer == "reversed"
+    assert Tolerance(1e-9)(np.array([1e-12, 1e-9])).answer == "yes"
+    assert Tolerance(1e-9)(np.array([1e-12, 2e-9])) == (2e-9, None, None, "no")
+
+
+def value(name):
+    return claim_values.each(lambda result: result[name])
+
+
+CLAIM = Claim(
+    "C0",
+    "Something.",
+    (
+        Part("a", ("e1/circles", "e2/digits"), value("a"), Above(0.0), "some"),
+        Part("b", ("e1/circles",), value("b"), Below(0.0)),
+    ),
+)
+
+
+def results(a, b, more=None):
+    circles = {seed: {"a": x, "b": y} for seed, (x, y) in enumerate(zip(a, b, strict=True))}
+    return {"e1": {"circles": circles}} | ({"e2": {"digits": more}} if more else {})
+
+
+def test_a_claim_holds_in_part_where_some_criteria_are_met():
+    up, down = [1.0, 1.1, 0.9, 1.0, 1.05], [-1.0, -1.1, -0.9, -1.0, -1.05]
+    assert decide(CLAIM, results(up, down)).said == "holds"
+    part = decide(CLAIM, results(up, up))
+    assert part.said == "holds in part"
+    assert [f.answer for f in part.findings] == ["yes", "reversed"]
+    assert (part.steady, part.missing) == (True, ("e2/digits",))
+    assert decide(CLAIM, results(down, up)).said == "does not hold"
+    assert decide(CLAIM, {}).said == "not run"
+    bad = {s: {"a": v} for s, v in enumerate(down)}
+    assert decide(CLAIM, results(up, down, bad)).said == "holds in part"  # each data set for itself
+    rows = claim_table(part)
+    assert rows.rows[0][:3] == ["a", "e1/circles", "95 % interval above 0"]
+    assert rows.rows[1][-1] == "the opposite"
+    assert rows.note == "Not run: e2/digits."
+    assert headline([part]) == "Of 1 claims 0 hold, 1 hold in part, 0 do not hold."
+
+
+def test_a_verdict_that_one_or_two_seeds_carry_says_so():
+    down = [-1.0, -1.1, -0.9, -1.0, -1.05]
+    # The interval of all lies above 0, that without seeds 0 and 4 does not.
+    shaky = [0.5, 0.05, 0.6, 0.1, 0.5]
+    found = decide(CLAIM, results(shaky, down))
+    assert found.said == "holds"
+    assert not found.steady
+    assert verdict_table([found]).rows[0][2] == "holds; depends on the seed"
+    assert headline([found]).endswith("; 1 depend on the seed.")
+    steady = decide(CLAIM, results([1.0, 1.01, 1.02, 0.99, 1.0], down))
+    assert (steady.said, steady.steady) == ("holds", True)
+
+
+def test_every_claim_of_the_paper_has_criteria_and_jobs_that_make_its_results():
+    assert [claim.name for claim in CLAIMS] == [f"C{k}" for k in range(1, 15)]
+    full = {f"{j.experiment}/{j.network}" for j in suite.jobs(suite.Form())}
+    quick = {f"{j.experiment}/{j.network}" for j in suite.jobs(suite.Form(quick=True))}
+    for claim in CLAIMS:
+        assert set(claim.sources()) <= full
+        for part in claim.parts:
+            assert part.of
+            assert part.meets.said
+        assert set(claim.sources()) & quick  # no claim without a verdict in the quick form
+
+
+def test_values_are_read_as_the_claims_say():
+    def net(accuracy, noisy, gain, noise=(1.0, 1.0), signal=(1.0, 1.0)):
+        return {
+            "test_accuracy": accuracy,
+            "noisy_accuracy": {"gaussian": noisy},
+            "logit_gain_by_state": gain,
+            "noise_by_state": noise,
+            "signal_by_state": signal,
+        }
+
+    one = {
+        "cells": [{"name": "a", "depth": 3}, {"name": "b", "depth": 1}],
+        "networks": {
+            "a-resnet": net(97.0, [90.0, 80.0], [8.0, 4.0, 2.0, 1.0], (1, 2), (1, 8)),
+            "a-mlp": net(96.8, [80.0, 70.0], [1.0, 1.0, 2.0, 1.0], (1, 4), (1, 4)),
+            "b-resnet": net(99.0, [50.0, 50.0], [1.0, 1.0]),
+            "b-mlp": net(90.0, [10.0, 10.0], [1.0, 1.0]),
+        },
+    }
+    seeds = {4: one}
+    # Cell b is unequal: 9 points of clean accuracy.
+    assert claim_values.more_robust("gaussian")(seeds) == {4: 10.0}
+    assert claim_values.early_over_late("resnet")(seeds) == {4: pytest.approx(math.log(4))}
+    fallen = claim_values.between_nets(claim_values.gain_fallen)(seeds)
+    assert fallen == {4: pytest.approx(math.log(4) - math.log(0.5))}
+    kept = claim_values.between_nets(claim_values.signal_kept)(seeds)
+    assert kept == {4: pytest.approx(math.log(4) / 2)}  # cell b keeps the same in both
+    far = {"networks": {"x": {"test_accuracy": 1.0}}, "cells": []}
+    assert far["cells"] == []
+    moved = {0: {"settled": None, "fisher": [9.0, 1.0, math.e]}, 1: {"settled": 30, "fisher": []}}
+    assert claim_values.growth("fisher", unsettled=True)(moved) == {0: pytest.approx(1)}
+    nets = [(1.0, 0.9), (2.0, 0.5), (3.0, 0.1)]
+    rest = {
+        "networks": {str(k): {"test_error": e, "class_share": s} for k, (e, s) in enumerate(nets)}
+    }
+    assert claim_values.with_rest(rest) == pytest.approx(-1)
+    nulls = {"trained": 0.5, "permuted W": 0.1, "untrained": 0.2}
+    features = {n: {"coupling": {"correlation": r}} for n, r in nulls.items()}
+    assert claim_values.over_nulls("coupling")({2: {"features": features}}) == {
+        2: pytest.approx(0.3)
+    }
+    parts = {"steady": [0, 60.0], "transient": [0, 90.0]}
+    told = {0: {"parts": parts, "windows": {"whole": [0, 99.0]}}, 1: {"parts": None}}
+    assert claim_values.of_parts("transient")(told) == {0: 30.0}
+    assert claim_values.of_parts("whole")(told) == {0: 39.0}
+
+
+def test_pushes_follow_the_signs_of_the_weights_and_verdicts_are_confirmed_by_the_map():
+    torch.manual_seed(0)
+    net = rs.ResNet(4, 6, 3, depth=5).double().eval()
+    with torch.no_grad():
+        net.block(0).linear.weight.copy_(torch.randn(6, 6, dtype=torch.float64))
+    x = torch.randn(40, 4, dtype=torch.float64)
+    found = map_checks.signs(net, x, seed=0)
+    assert found["next"] == 1  # f is increasing, so this is exact
+    assert 0.5 < found["lasting"] <= 1
+    three = map_checks.points(torch.tensor([[-2.0, 1.0], [0.5, -1.0]], dtype=torch.float64), seed=0)
+    assert three["confirmed"] == 1
+    assert three["found"] == 1
+    assert three["residual"] < 1e-12
+    labels = torch.arange(40) % 3
+    gaps = map_checks.against_eq3(net, x, labels)
+    assert gaps["map"] < 1e-12
+    assert gaps["constant"] > gaps["ode"] > 1e-4
+    W = torch.tensor([[0.0, 2.0], [-2.0, 0.0]])
+    assert map_checks.symmetric_share(W) == 0
+    assert map_checks.symmetric_share(W.abs()) == 1
+    assert map_checks.symmetric_share(torch.tensor([[0.0, 2.0], [0.0, 0.0]])) == 0.5
+
+
+def test_neighbouring_weights_are_compared():
+    net = rs.ResNet(2, 3, 2, depth=3, weights="variable")
+    with torch.no_grad():
+        for t, scale in enumerate((1.0, 1.0, 2.0)):
+            net.block(t).linear.weight.copy_(scale * torch.eye(3))
+    assert weight_change(net) == pytest.approx([0, 0.5])
+
+
+def test_all_families_are_told_apart_to_rounding():
+    found = c1.measure(3)["families"]
+    assert {"ResNet, shared, logistic", "ConvResNet", "GPT-2", "Llama", "ViT"} <= set(found)
+    assert all(f["logits"] < 1e-9 for f in found.values())
+    assert max(f["branch"] for f in found.values() if "branch" in f) < 1e-12
+
+
+def test_jobs_are_named_chosen_and_refused():
+    every = suite.jobs(suite.Form(quick=True, first_seed=7, seeds=2))
+    names = [job.name for job in every]
+    assert len(set(names)) == len(names)
+    assert {name.rsplit("-", 1)[1] for name in names} == {"7", "8"}
+    assert [j.name for j in suite.chosen(every, ["C1", "e1/circles-8"])] == [
+        "c1/families-7", "c1/families-8", "e1/circles-8",
+    ]  # fmt: skip
+    assert suite.chosen(every, []) == every
+    with pytest.raises(
+        InputError, match=r"there is no job 'e99'; pass one that --list shows, or an"
+    ):
+        suite.chosen(every, ["e99"])
+    with pytest.raises(InputError, match="seeds must be 1 or more, from 0 or more, not 0 from 7"):
+        suite.jobs(suite.Form(first_seed=7, seeds=0))
+    long = sum(job.minutes for job in suite.jobs(suite.Form())) / 60 / 2
+    assert long < 12  # hours on two cores, as guessed
+
+
+def test_one_job_that_breaks_costs_no_other(tmp_path):
+    def job(seed, make):
+        return suite.Job("c1", "families", seed, make, 1.0)
+
+    done = []
+    failed = parallel.run_all(
+        [job(0, broken), job(1, suite._c1)],
+        tmp_path,
+        workers=1,
+        data_dir=None,
+        command="a command",
+        done=done.append,
+    )
+    assert failed == [("c1/families-0", "ZeroDivisionError: division by zero")]
+    assert len(done) == 2
+    assert json.loads((tmp_path / "c1/families-1.json").read_text())["command"] == "a command"
+    assert not (tmp_path / "c1/families-0.json").exists()
+
+
+def broken(seed, work, data_dir):
+    return {"value": 1 / 0}
+
+
+QUICK = ("reproduce", "all", "--quick", "--seeds", "2", "--workers", "1")
+
+
+def test_all_is_made_once_and_the_same_results_give_the_same_bytes():
+    done = residua(*QUICK, "--only", "c1", "--out", "out")
+    assert "C1" in done.stdout
+    assert "wrote evidence.json and evidence.html into out, and out/evidence.md" in done.stdout
+    out = Path("out")
+    stamp = (out / "c1/families-0.json").stat().st_mtime_ns
+    pages = {n: (out / n).read_bytes() for n in ("evidence.json", "evidence.md", "evidence.html")}
+    verdict = json.loads(pages["evidence.json"])["verdicts"][0]
+    assert (verdict["claim"], verdict["said"]) == ("C1", "holds")
+    assert b"Not run yet, seeds in brackets: e8/digits (2)" in pages["evidence.md"]
+    again = residua(*QUICK, "--pages", "--out", "out", "--json")
+    assert json.loads(again.stdout) == json.loads(pages["evidence.json"])
+    assert {n: (out / n).read_bytes() for n in pages} == pages
+    assert (out / "c1/families-0.json").stat().st_mtime_ns == stamp
+    (out / "c1/families-0.json").write_text("{")
+    said = "remove it, and the same command makes it anew"
+    failing(said, *QUICK, "--pages", "--out", "out")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("E1", "--quick"), "--quick is an option of 'all', not of 'E1'; leave it out"),
+        (("E1", "--only", "e1"), "--only is an option of 'all', not of 'E1'"),
+        (("all", "--data", "mnist"), "--data is an option of single experiments, not of 'all'"),
+        (("all", "--run", "x"), "--run is an option of single experiments, not of 'all'"),
+        (("all", "--only", "e77"), "there is no job 'e77'"),
+    ],
+)
+def test_options_of_the_other_form_are_refused(given, said):
+    failing(said, "reproduce", *given, "--out", "out")
+    assert not Path("out").exists()
+
+
+def test_a_folder_of_another_form_is_refused():
+    residua(*QUICK, "--pages", "--out", "out")
+    said = "'out' holds {'experiment': 'all', 'quick': True, 'first_seed': 0}, and this is"
+    failing(said, *QUICK, "--first-seed", "3", "--pages", "--out", "out")
+    Path("full").mkdir()
+    Path("full/x").write_text("1")
+    failing("'full' is not empty; pass a new folder", *QUICK, "--out", "full")
+
+
+def test_the_jobs_are_listed_one_a_line_and_nothing_is_made():
+    done = residua(*QUICK, "--only", "e3", "--list", "--out", "out")
+    assert done.stdout.split() == ["e3/digits-0", "e3/digits-1"]
+    assert not Path("out").exists()
+
+
+def test_a_stopped_suite_keeps_what_is_finished():
+    command = [sys.executable, "-m", "residua.cli", *QUICK, "--only", "c1", "--only", "e1"]
+    first = subprocess.Popen(
+        [*command, "--out", "out"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    kept = Path("out/c1/families-0.json")
+    until = time.monotonic() + 120
+    while not kept.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    first.send_signal(signal.SIGTERM)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert "stopped; the same command goes on where it was" in said
+    assert kept.exists()
+    assert not Path("out/e1/circles-1.json").exists()
+    assert os.listdir("out/c1") == ["families-0.json"]
+
+
+def test_the_page_in_the_docs_is_what_its_results_give(tmp_path):
+    stored = HERE / "docs/evidence/paper"
+    mark = json.loads((stored / "experiment.json").read_text())
+    form = suite.Form(mark["quick"], mark["first_seed"])
+    page = tmp_path / "page.md"
+    (tmp_path / "out").mkdir()
+    from residua.studies import evidence_page
+
+    every = suite.jobs(form)
+    evidence_page.write(tmp_path / "out", suite.results(stored, every), every, form.command, page)
+    assert page.read_bytes() == (HERE / "docs/evidence.md").read_bytes()
+    written = (tmp_path / "out/evidence.json").read_bytes()
+    assert written == (stored / "evidence.json").read_bytes()
