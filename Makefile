@@ -4,9 +4,10 @@ DEMO = .venvs/demo
 DEV = .venvs/dev
 PEERS = .venvs/peers
 BENCH = docs/evidence/bench
+PAPER = $(DEV)/bin/residua reproduce all --first-seed 100 --out docs/evidence/paper --markdown docs/evidence.md
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: demo test test-browser lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-transformers evidence-e1 evidence-e3 evidence-e5 evidence-e6 evidence-e8 evidence bench benchmarks benchmarks-page picture clean
+.PHONY: demo test test-browser lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-transformers evidence-e1 evidence-e3 evidence-e5 evidence-e6 evidence-e8 evidence evidence-pages studies bench benchmarks benchmarks-page picture clean
 
 demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show them side by side
 	@test ! -e demo || (to=demo-$$(date +%Y%m%d-%H%M%S); mv demo $$to; echo "kept the earlier demo as $$to")
@@ -27,7 +28,13 @@ EVIDENCE = circles digits mnist prune criteria cifar10 transformers e1 e3 e5 e6 
 $(EVIDENCE:%=evidence-%): evidence-%: $(DEV)/ready  ## repeat a study, resumable
 	$(DEV)/bin/python -m residua.studies.$*
 
-evidence: $(DEV)/ready  ## write docs/evidence.md from the stored results
+evidence: $(DEV)/ready  ## verdicts on the paper's claims: hours, resumable; writes docs/evidence.md
+	$(PAPER)
+
+evidence-pages: $(DEV)/ready  ## write docs/evidence.md and its page from the stored results alone
+	$(PAPER) --pages
+
+studies: $(DEV)/ready  ## write docs/studies.md from the stored results
 	$(DEV)/bin/python -m residua.studies.evidence
 
 bench: $(DEV)/ready  ## costs of statistics, all streaming measures and dynamics, the search against Adam, latency of cut networks; about 15 minutes

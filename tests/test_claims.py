@@ -50,7 +50,7 @@ def test_an_interval_decides_and_tells_the_opposite():
         "yes", "no", "no", "reversed",
     ]  # fmt: skip
     assert [Differs(b)(values).answer for b in (-0.5, 0.0, 4.5)] == ["yes", "no", "yes"]
-    assert Above(0.0)(np.array([5.0])) == (5, None, None, "no")  # one seed shows nothing
+    assert Above(0.0)(np.array([5.0])) == (5, None, None, "one seed")
     assert Above(0.5).said == "95 % interval above 0.5"
 
 
@@ -91,7 +91,8 @@ def test_a_claim_holds_in_part_where_some_criteria_are_met():
     assert [f.answer for f in part.findings] == ["yes", "reversed"]
     assert (part.steady, part.missing) == (True, ("e2/digits",))
     assert decide(CLAIM, results(down, up)).said == "does not hold"
-    assert decide(CLAIM, {}).said == "not run"
+    assert decide(CLAIM, {}).said == "not decided"
+    assert decide(CLAIM, results([1.0], [1.0])).said == "not decided"
     bad = {s: {"a": v} for s, v in enumerate(down)}
     assert decide(CLAIM, results(up, down, bad)).said == "holds in part"  # each data set for itself
     rows = claim_table(part)

@@ -9,6 +9,7 @@ from residua.report.shown import Choice, Group, Missing, Shown
 from residua.report.tables import Table
 
 _SCRIPTS = ("arrays", "theme", "keys", "figures", "edges", "controls", "downloads", "start")
+_LONG = 32  # characters; a column with longer cells is text, whose lines break
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -54,9 +55,20 @@ def scripts() -> str:
 
 def table_html(table: Table) -> str:
     """Return a table under its title."""
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.header)
+    kinds = [
+        ' class="text"' if any(len(row[k]) > _LONG for row in table.rows) else ""
+        for k in range(len(table.header))
+    ]
+    head = "".join(
+        f'<th scope="col"{kind}>{html.escape(name)}</th>'
+        for name, kind in zip(table.header, kinds, strict=True)
+    )
     rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td{kind}>{html.escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)
+        )
+        + "</tr>"
         for row in table.rows
     )
     title = f"<h2>{html.escape(table.title)}</h2>" if table.title else ""

@@ -177,6 +177,7 @@ def _content(sections: Mapping[str, Section]) -> tuple[str, str]:
         needed = [n for f in shown for n in (*drawn_by(f), *f.stored)]
         arrays.append(packed(section.data, needed))
         said = "".join(f'<p class="note">{html.escape(text)}</p>' for text in section.said)
+        said += "\n".join(map(table_html, section.tables))
         body = "\n".join(group_html(h, group, f"r{k}") for h, group in section.groups.items())
         hidden = " hidden" if k else ""
         parts.append(

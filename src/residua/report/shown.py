@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from residua.report.tables import Table
+
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Plotly writes small bare digits between powers of ten unless it is told how to write numbers.
 # Asked for more than three ticks, it writes each of 1 to 9 within a decade.
@@ -143,11 +145,13 @@ class Section:
         groups: figures by heading.
         data: what they draw; a figure that holds its own needs none.
         said: paragraphs before them.
+        tables: after those.
     """
 
     groups: Mapping[str, Group]
     data: xr.Dataset
     said: Sequence[str] = ()
+    tables: Sequence[Table] = ()
 
 
 def either(

@@ -5,6 +5,7 @@ from the uncut network by `residua.prune`. Needed: the fewest layers at which it
 by at most 0.01 nats, found likewise. Test data is read once, at the end.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from residua.training import evaluate
 
 PAPER = {"shared": "15 → 5 layers at 100 %", "variable": "keeps all 15"}
 NEGLIGIBLE = 0.01  # nats of validation loss
-RULES: tuple[Adaptive, ...] = ("none", "paper", "depth-curve")
+PAPERS: tuple[Adaptive, ...] = ("none", "paper")
+RULES: tuple[Adaptive, ...] = (*PAPERS, "depth-curve")
 SAMPLES, BATCH = 2000, 500  # training samples from which compensation is fitted
 
 
@@ -29,7 +31,7 @@ def circles(weights: Weights, seed: int, work: Path) -> dict[str, Any]:
     """Return errors and layers of the circles' networks of one seed, uncut and with the paper's rule."""
     data = load_data("circles", seed=seed)
     found: dict[str, Any] = {}
-    for rule in RULES[:2]:
+    for rule in PAPERS:
         best, losses = circles_start(weights, seed, work, rule=rule)
         error = 100 * (1 - evaluate(best.net, data.test))
         found[_name(rule)] = {
@@ -43,11 +45,17 @@ def circles(weights: Weights, seed: int, work: Path) -> dict[str, Any]:
 
 
 def trained(
-    data: str, weights: Weights, seed: int, work: Path, data_dir: str | None = None
+    data: str,
+    weights: Weights,
+    seed: int,
+    work: Path,
+    *,
+    rules: Sequence[Adaptive] = RULES,
+    data_dir: str | None = None,
 ) -> dict[str, Any]:
     """Return the same on "digits" or "mnist", and cuts made after training."""
     found: dict[str, Any] = {}
-    for rule in RULES:
+    for rule in rules:
         run = network(data, weights, seed, work, rule=rule, data_dir=data_dir)
         found[_name(rule)] = {
             "test_error": run.summary["test_error"],

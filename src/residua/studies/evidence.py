@@ -1,4 +1,4 @@
-"""Write docs/evidence.md from the stored results."""
+"""Write docs/studies.md from the stored results of studies beside the paper's claims."""
 
 import json
 from collections import Counter
@@ -36,9 +36,13 @@ from residua.studies.tables import (
     ratio_table,
 )
 
-_HEAD = """# Evidence
+_HEAD = """# Studies
 
-Written by `make evidence` from the JSON in `docs/evidence/`; do not edit. `make evidence-circles`
+What `docs/evidence.md`, the verdicts on the paper, leaves out: networks cut while and after
+they train, at length; costs; and results of E1, E3, E5, E6 and E8 of other seeds, made before those of
+`docs/evidence.md`.
+
+Written by `make studies` from the JSON in `docs/evidence/`; do not edit. `make evidence-circles`
 (digits, mnist, prune, criteria, cifar10, e1, e3, e5, e6, e8 likewise) and `make bench` repeat what
 is below, resumable job by job. A difference is paired by seed (same split, same initial weights),
 with Student's 95 % interval over seeds. Recipes, depth and ridge were chosen on validation data, and
@@ -187,5 +191,5 @@ if __name__ == "__main__":
     ):
         if (path := RESULTS / f"{name}.json").exists():
             parts.append(write_cost(json.loads(path.read_text())))
-    Path("docs/evidence.md").write_text("\n".join([_HEAD, *parts]))
-    print("wrote docs/evidence.md")
+    Path("docs/studies.md").write_text("\n".join([_HEAD, *parts]))
+    print("wrote docs/studies.md")

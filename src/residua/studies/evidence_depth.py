@@ -1,4 +1,4 @@
-"""The sections of docs/evidence.md on fewer layers: in training, after it, and which criterion."""
+"""The sections of docs/studies.md on fewer layers: in training, after it, and which criterion."""
 
 from collections.abc import Mapping
 from typing import Any

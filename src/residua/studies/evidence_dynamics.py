@@ -1,4 +1,4 @@
-"""The sections of docs/evidence.md on residual dynamics: E1, E3 with C5, costs, the search."""
+"""The sections of docs/studies.md on residual dynamics: E1, E3 with C5, costs, the search."""
 
 from collections.abc import Mapping
 from typing import Any

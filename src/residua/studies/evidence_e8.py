@@ -1,4 +1,4 @@
-"""The section of docs/evidence.md on E8: ResNet and MLP of the same size under noise."""
+"""The section of docs/studies.md on E8: ResNet and MLP of the same size under noise."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

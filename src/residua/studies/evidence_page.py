@@ -1,19 +1,20 @@
 """The evidence of a folder of results: verdicts as JSON, one page as Markdown and as HTML."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from residua.choices import Experiment
 from residua.report.comparison_figures import comparison_section
-from residua.report.evidence_figures import layers_section
+from residua.report.evidence_figures import evidence_section
 from residua.report.experiment_tables import experiment_tables
 from residua.report.page import Words, write_sections
 from residua.report.shown import Section
 from residua.report.tables import Table
 from residua.stored import write_json, write_text
 from residua.studies import e8
+from residua.studies.evidence_drawn import drawn
 from residua.studies.evidence_tables import (
     claim_table,
     e2_tables,
@@ -74,7 +75,7 @@ def headline(found: Sequence[Verdict]) -> str:
         f"Of {len(found)} claims {said.count('holds')} hold, {said.count('holds in part')} hold "
         f"in part, {said.count('does not hold')} do not hold"
     )
-    words += f", {said.count('not run')} were not run" * ("not run" in said)
+    words += f", {said.count('not decided')} are not decided" * ("not decided" in said)
     return words + (f"; {unsure} depend on the seed." if unsure else ".")
 
 
@@ -88,7 +89,7 @@ def _parts(results: Results, found: Sequence[Verdict]) -> list[_Part]:
         of = results.get(name, {})
         if of:
             versions = made(next(iter(next(iter(of.values())).values())))
-            said = f"{words.does} What differs: {words.differs} {versions}"
+            said = f"{words.does}\nWhat differs: {words.differs}\n{versions}"
             parts.append(_Part(words.title, said, _tables(name, of)))
     return parts
 
@@ -152,7 +153,7 @@ def _markdown(parts: Sequence[_Part], command: str, left: str) -> str:
     lines += [left, ""] if left else []
     for part in parts:
         lines += [f"## {part.heading}", ""] if part.heading else []
-        lines += [part.said, ""] if part.said else []
+        lines += [*part.said.replace("\n", "\n\n").split("\n"), ""] if part.said else []
         for table in part.tables:
             level = "###" if part.heading else "##"
             lines += [f"{level} {table.title}", "", table.markdown(), ""]
@@ -160,23 +161,17 @@ def _markdown(parts: Sequence[_Part], command: str, left: str) -> str:
 
 
 def _sections(results: Results, parts: Sequence[_Part]) -> dict[str, Section]:
-    """Return the figures of the page."""
-    found = {"by layer": layers_section(_lines(results))}
-    for network, seeds in results.get("e8", {}).items():
-        found[f"noise, {network}"] = comparison_section(e8.compare(by_seed(seeds)))
-    return found
-
-
-def _lines(results: Results) -> dict[str, dict[str, list[list[float]]]]:
-    """Return by figure and network the values by layer of every seed."""
-    found: dict[str, dict[str, list[list[float]]]] = {"spread": {}, "weights": {}, "fisher": {}}
-    for name, words in (("e2", "shared"), ("e4", "variable")):
-        for data, seeds in results.get(name, {}).items():
-            each = [s for s in by_seed(seeds) if "spread" in s]
-            if each:
-                found["spread"][f"{data}, {words}"] = [s["spread"] for s in each]
-            if each and name == "e4":
-                found["weights"][data] = [s["weight_change"] for s in each]
-    for data, seeds in results.get("e6", {}).items():
-        found["fisher"][data] = [s["fisher"] for s in by_seed(seeds)]
-    return {name: of for name, of in found.items() if of}
+    """Return a section for how claims are decided, for each experiment, and for the assumptions."""
+    claims, experiments = parts[2], parts[3:]
+    found = {"claims": evidence_section((), (), claims.tables)}
+    for part in experiments:
+        name = part.heading.split(":")[0]
+        figures = drawn(name.lower(), results)
+        section = evidence_section(figures, (part.heading, *part.said.split("\n")), part.tables)
+        for network, seeds in (results["e8"] if name == "E8" else {}).items():
+            noise = comparison_section(e8.compare(by_seed(seeds)))
+            found[f"E8, {network}"] = replace(noise, said=section.said, tables=section.tables)
+        if name != "E8":
+            found[name] = section
+    said = [" ".join(p.split()) for p in ASSUMPTIONS.split("\n- ")]
+    return found | {"assumptions": evidence_section((), said, ())}

@@ -11,7 +11,7 @@ from residua.studies.claims import CLAIMS
 from residua.studies.tables import Seeds, by_seed, interval
 from residua.studies.verdicts import Finding, Results, Verdict, decide, seeds_of
 
-_MET = {"yes": "met", "no": "not met", "reversed": "the opposite"}
+_MET = {"yes": "met", "no": "not met", "reversed": "the opposite", "one seed": "one seed"}
 
 
 def verdicts(results: Results) -> list[Verdict]:
@@ -41,9 +41,9 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
         )
     header = ["", "claim", "verdict", "criteria met", "first figure [interval]", "seeds", "paper"]
     note = (
-        "Holds: every criterion is met on every data set that was run; in part: some; does not "
-        "hold: none. Depends on the seed: without some one or two seeds the verdict is another. "
-        "A criterion of an interval is not met by one seed."
+        "Holds: every criterion is met on every data set that was run; in part: some; does not hold: "
+        "none; not decided: no results, or of one seed alone, which decides nothing by intervals. "
+        "Depends on the seed: without some one or two seeds the verdict is another."
     )
     return Table("Verdicts", header, rows, note)
 

@@ -1,4 +1,4 @@
-"""The section of docs/evidence.md on transformers without a quarter of their blocks."""
+"""The section of docs/studies.md on transformers without a quarter of their blocks."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The sections of docs/evidence.md on transients: E5 with C7, E6 with C6, cost of streaming."""
+"""The sections of docs/studies.md on transients: E5 with C7, E6 with C6, cost of streaming."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -3,12 +3,11 @@
 from typing import NamedTuple
 
 INTRO = """The paper's claims C1 to C14 with a verdict each, by experiments E1 to E8 (F. Lagzi, "Residual
-networks classify inputs based on their neural transient dynamics", arXiv 2101.03009, which has no code).
-Criteria were written before the results, in `src/residua/studies/claims.py`; each can fail, and where a
-direction is claimed the opposite is told. Intervals are over seeds; a seed draws the split of training
-and validation data, initial weights and batches. Depth, ridge and settings are chosen on validation
-data;
-test data is read at the end."""
+networks classify inputs based on their neural transient dynamics", arXiv 2101.03009, which has no
+code). Criteria were written before the results, in `src/residua/studies/claims.py`; each can
+fail, and where a direction is claimed the opposite is told. Intervals are over seeds; a seed
+draws the split of training and validation data, initial weights and batches. Depth, ridge and
+settings are chosen on validation data; test data is read at the end."""
 
 ASSUMPTIONS = """What the paper leaves unsaid, and what is taken here:
 
@@ -16,8 +15,8 @@ ASSUMPTIONS = """What the paper leaves unsaid, and what is taken here:
 - 1064 units on MNIST (784 input dimensions and 280 more), 256 on digits, 3 on circles; 15 layers.
 - The classifier is K x(T) + c with softmax, for two classes as well.
 - Recipe: inputs standardised, W from Xavier's normal distribution with gain 0.3, b = −3, AdamW with a
-  one-cycle schedule, gradient norm clipped at 1, on MNIST input dropout of 0.3 and label smoothing of
-  0.1; chosen on validation data.
+  one-cycle schedule, gradient norm clipped at 1, label smoothing of 0.1, on MNIST input dropout of 0.3;
+  chosen on validation data. E8 has settings of its own, searched for each architecture.
 - Residuals y are what a layer adds, activities x the states.
 - The paper's rule of adaptive depth is asked after every epoch with its threshold of 0.01."""
 

@@ -50,7 +50,7 @@ def repeat(study: str, jobs: Mapping[str, Job], seeds: range) -> None:
                 summary = jobs[name](seed, WORK / study / f"{name}-{seed}")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(json.dumps(summary, indent=1) + "\n")
-    print(f"{len(cells)} results in {RESULTS / study}; now: make evidence")
+    print(f"{len(cells)} results in {RESULTS / study}; now: make studies")
 
 
 def training(study: str, config: RunConfig) -> Job:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from residua.choices import Weights
+from residua.choices import Adaptive, Weights
 from residua.data import load_data
 from residua.errors import InputError
 from residua.folder import make_folder, refuse_existing
@@ -21,7 +21,7 @@ from residua.folder_kinds import EXPERIMENT
 from residua.progress import quiet_lightning
 from residua.stored import read_json, write_json
 from residua.studies import c1, e1, e2, e3, e4, e5, e6, e7, e8
-from residua.studies.e8_training import SETTINGS, TASKS, Task
+from residua.studies.e8_training import SETTINGS, TASKS, Cell, Task
 from residua.studies.networks import circles_start, network
 from residua.studies.verdicts import Results
 
@@ -29,7 +29,7 @@ WORK = "work"
 # E8 in the quick form: fewer cells and settings.
 QUICK_E8 = replace(
     TASKS["digits"],
-    cells=tuple(c for c in TASKS["digits"].cells if c.depth in (3, 7) and c.weights == "variable"),
+    cells=tuple(Cell("variable", depth, 0.0) for depth in (3, 7)),
     settings=tuple(s for s in SETTINGS if s.lr == 8e-3 and s.gain in (0.3, 4.0)),
 )
 
@@ -133,6 +133,11 @@ def begin(folder: Path, form: Form) -> None:
     """
     identity = {"experiment": "all", "quick": form.quick, "first_seed": form.first_seed}
     mark = folder / EXPERIMENT
+    try:
+        refuse_existing(folder)
+    except InputError:
+        if not mark.exists():  # another process, of the same form, may have been faster
+            raise
     if mark.exists():
         before = read_json(mark)
         if before != identity:
@@ -140,7 +145,6 @@ def begin(folder: Path, form: Form) -> None:
                 f"{str(folder)!r} holds {before}, and this is {identity}; pass a new folder"
             )
         return
-    refuse_existing(folder)
     make_folder(folder)
     write_json(mark, identity)
 
@@ -217,8 +221,15 @@ def _e7_circles(weights: Weights, seed: int, work: Path, data_dir: str | None) -
     return e7.circles(weights, seed, work)
 
 
-def _e7(data: str, weights: Weights, seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:
-    return e7.trained(data, weights, seed, work, data_dir)
+def _e7(
+    data: str,
+    weights: Weights,
+    rules: Sequence[Adaptive],
+    seed: int,
+    work: Path,
+    data_dir: str | None,
+) -> dict[str, Any]:
+    return e7.trained(data, weights, seed, work, rules=rules, data_dir=data_dir)
 
 
 def _e8(task: Task, seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:
@@ -229,7 +240,7 @@ def _e8(task: Task, seed: int, work: Path, data_dir: str | None) -> dict[str, An
     return e8.reproduce(task, seed, shared, data_dir=data_dir).summary | {"search": search}
 
 
-def _of(data: str, seeds: int, minutes: Sequence[float]) -> list[_Kind]:
+def _of(data: str, seeds: int, rules: Sequence[Adaptive], minutes: Sequence[float]) -> list[_Kind]:
     """Return the experiments on networks of a data set; minutes of E2 and E4 with their trainings."""
     e2_, e4_, e3_, e5_, e6_, e7_shared, e7_variable = minutes
     return [
@@ -238,12 +249,14 @@ def _of(data: str, seeds: int, minutes: Sequence[float]) -> list[_Kind]:
         _Kind("e3", data, partial(_e3, data), e3_, seeds),
         _Kind("e5", data, partial(_e5, data), e5_, seeds),
         _Kind("e6", data, partial(_e6, data), e6_, seeds),
-        _Kind("e7", f"{data}-shared", partial(_e7, data, "shared"), e7_shared, seeds),
-        _Kind("e7", f"{data}-variable", partial(_e7, data, "variable"), e7_variable, seeds),
+        _Kind("e7", f"{data}-shared", partial(_e7, data, "shared", rules), e7_shared, seeds),
+        _Kind("e7", f"{data}-variable", partial(_e7, data, "variable", rules), e7_variable, seeds),
     ]
 
 
-def _embedded(circles: int, digits: int, e8_task: Task, e8_minutes: float) -> list[_Kind]:
+def _embedded(
+    circles: int, digits: int, rules: Sequence[Adaptive], e8_task: Task, e8_minutes: float
+) -> list[_Kind]:
     return [
         _Kind("c1", "families", _c1, 0.1, digits),
         _Kind("e8", "digits", partial(_e8, e8_task), e8_minutes, digits),
@@ -251,14 +264,14 @@ def _embedded(circles: int, digits: int, e8_task: Task, e8_minutes: float) -> li
         _Kind("e5", "circles", _e5_circles, 0.5, circles),
         _Kind("e7", "circles-shared", partial(_e7_circles, "shared"), 1.5, circles),
         _Kind("e7", "circles-variable", partial(_e7_circles, "variable"), 1.5, circles),
-        *_of("digits", digits, (0.3, 0.3, 0.3, 0.2, 0.2, 0.6, 0.6)),
+        *_of("digits", digits, rules, (0.3, 0.3, 0.3, 0.2, 0.2, 0.6, 0.6)),
         _Kind("e4", "digits-starts", _starts, 0.7, digits),
     ]
 
 
-_QUICK = _embedded(5, 5, QUICK_E8, 1.0)
+_QUICK = _embedded(5, 5, e7.PAPERS, QUICK_E8, 0.5)
 _FULL = [
-    *_of("mnist", 3, (25.0, 25.0, 4.0, 3.0, 2.0, 60.0, 60.0)),
+    *_of("mnist", 3, e7.RULES, (25.0, 25.0, 4.0, 3.0, 2.0, 60.0, 60.0)),
     _Kind("e8", "mnist", partial(_e8, TASKS["mnist"]), 60.0, 3),
-    *_embedded(20, 10, TASKS["digits"], 12.0),
+    *_embedded(20, 10, e7.RULES, TASKS["digits"], 12.0),
 ]

@@ -1,4 +1,4 @@
-"""What the sections of docs/evidence.md share: tables, intervals, where figures come from."""
+"""What the sections of docs/studies.md share: tables, intervals, where figures come from."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

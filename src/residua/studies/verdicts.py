@@ -12,8 +12,8 @@ from residua.studies.tables import Seeds, interval
 
 # Stored results by experiment, network and seed.
 Results = Mapping[str, Mapping[str, Seeds]]
-Answer = Literal["yes", "no", "reversed"]
-Said = Literal["holds", "holds in part", "does not hold", "not run"]
+Answer = Literal["yes", "no", "reversed", "one seed"]
+Said = Literal["holds", "holds in part", "does not hold", "not decided"]
 _LEFT_OUT = 2  # seeds: a verdict that changes without one or two of them depends on the seed
 
 
@@ -115,8 +115,8 @@ Criterion = Above | Below | Differs | Rate | Tolerance
 
 def _judged(values: np.ndarray, sides: Callable[[float, float], tuple[bool, bool]]) -> Judged:
     mean, low, high = interval(values)
-    if np.isnan(low):  # of one seed there is no interval, and so nothing is shown
-        return Judged(mean, None, None, "no")
+    if np.isnan(low):  # of one seed there is no interval, so it decides nothing
+        return Judged(mean, None, None, "one seed")
     met, reversed_ = sides(low, high)
     return Judged(mean, low, high, "yes" if met else "reversed" if reversed_ else "no")
 
@@ -143,7 +143,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper: it holds where all of its parts do, in part where some do."""
+    """A claim of the paper: it holds where all of its parts are met, in part where some are."""
 
     name: str
     text: str
@@ -220,9 +220,9 @@ def _findings(claim: Claim, results: Results) -> list[Finding]:
 
 
 def _said(findings: Sequence[Finding]) -> Said:
-    met = [f.answer == "yes" for f in findings]
+    met = [f.answer == "yes" for f in findings if f.answer != "one seed"]
     if not met:
-        return "not run"
+        return "not decided"
     return "holds" if all(met) else "holds in part" if any(met) else "does not hold"
 
 
