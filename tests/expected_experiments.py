@@ -14,8 +14,10 @@ from residua.dynamics.portrait import portrait
 from residua.dynamics.residual_map import ResidualMap
 from residua.report.comparison_figures import comparison_section
 from residua.report.dynamics_figures import overlay_section, rest_section
+from residua.report.evidence_figures import Dots, Lines, evidence_section
 from residua.report.model_figures import model_section
 from residua.report.portrait_figures import portrait_section
+from residua.report.tables import Table
 
 SIZES = {"layer": 4, "class": 5, "unit": 18, "input": 16, "gain": 3, "step_size": 3, "mode": 6}
 COORDS = {
@@ -49,6 +51,7 @@ def everything():
     """Return by name each section, and by figure what it must show."""
     return {
         "E1": _overlay(), "E3": _rest(), "E8": _noise(), "matrix": _matrix(), "model": _model(),
+        "evidence": _evidence(),
     }  # fmt: skip
 
 
@@ -109,6 +112,22 @@ def _rest():
         ],
     }
     return rest_section(found), expected
+
+
+def _evidence():
+    over = {"shared": [0.5, 0.2, 0.1], "variable": [0.9, 0.7]}
+    seeds = {"a net": [1.0, 3.0, 2.0], "one seed": [4.0]}
+    figures = [
+        Lines("spread", "Spread", "layer", "y", "What it is.", over, 2),
+        Dots("left", "Layers", "layers", "What it is.", seeds),
+    ]
+    places = {"a net": [-0.25, 0, 0.25], "one seed": [1]}
+    expected = {
+        "spread": lambda _: [line(n, np.arange(2, 2 + len(v)), v) for n, v in over.items()],
+        "left": lambda _: [trace("points", n, x=places[n], y=v) for n, v in seeds.items()],
+    }
+    table = Table("A table", ["what", "how"], [["one", "a cell so long that its lines must break"]])
+    return evidence_section(figures, ("A paragraph.",), (table,)), expected
 
 
 def _pictures(name, flat, across, scale):

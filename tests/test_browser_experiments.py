@@ -26,7 +26,7 @@ def opened(chromium, expected, tmp_path_factory):
     assert page.wrong == []
 
 
-@pytest.mark.parametrize("section", ["E1", "E3", "E8", "matrix", "model"])
+@pytest.mark.parametrize("section", ["E1", "E3", "E8", "matrix", "model", "evidence"])
 def test_every_trace_of_every_choice_is_what_is_stored(opened, expected, section):
     opened.turn_to(section)
     figures = {figure.split("-", 1)[1]: figure for figure in opened.figures()}

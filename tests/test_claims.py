@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import torch
 
 import residua as rs
 from residua.errors import InputError
-from residua.studies import c1, claim_values, map_checks, parallel, suite
+from residua.studies import c1, claim_values, evidence_tables, map_checks, parallel, suite
 from residua.studies.claims import CLAIMS
 from residua.studies.evidence_page import headline
 from residua.studies.evidence_tables import claim_table, verdict_table
@@ -115,6 +114,67 @@ def test_a_verdict_that_one_or_two_seeds_carry_says_so():
     assert (steady.said, steady.steady) == ("holds", True)
 
 
+def test_tables_have_means_over_seeds_beside_the_paper():
+    def layers(error, change=1.0):
+        return {
+            "test_error": error, "units": 256, "settle_distance": [0.4, 0.2],
+            "spread": [1.0, 1.0, 1.0, 1.0, 0.5], "at_one": [0.0, 0.25], "class_share": 0.125, "weight_change": [1.0, change],
+        }  # fmt: skip
+
+    (two,) = evidence_tables.e2_tables({"digits": {0: layers(1.0), 1: layers(3.0)}})
+    assert two.rows[0][:2] == ["paper, MNIST", "1.4"]
+    assert two.rows[1] == [
+        "digits, 256 units", "2 [-10.7, 14.7]", "0.4 → 0.2", "1 → 0.5", "0.25 [0.25, 0.25]", "2",
+    ]  # fmt: skip
+    one = layers(2.0, 0.5) | {"shared": layers(1.5)}
+    starts = {"networks": {"shared-quiet": {"test_error": 3.0, "class_share": 0.5}}}
+    four = evidence_tables.e4_tables({"digits": {0: one}, "digits-starts": {0: starts}})
+    assert four[0].rows[1] == ["digits", "2", "1.5", "0.5", "0.5", "0.125", "0.25; 0.25"]
+    assert four[1].rows == [["shared-quiet", "3", "0.5"]]
+    cut = {"uncut": {"layers": 15, "test_error": 1.0}, "paper": {"layers": 5, "test_error": 2.0}}
+    other = cut | {"paper": {"layers": 9, "test_error": 2.0}}
+    (seven,) = evidence_tables.e7_tables({"circles-shared": {0: cut, 1: other}})
+    assert seven.rows[2:] == [
+        ["circles-shared", "none", "15 (15 to 15)", "1 [1, 1]", "2"],
+        ["circles-shared", "paper's, in training", "7 (5 to 9)", "2 [2, 2]", "2"],
+    ]
+
+
+def test_open_questions_are_answered_from_the_same_results():
+    def circle(share, settled, starts):
+        ends = [{"verdict": "stable" if settled else "saddle"}]
+        return {
+            "starts": starts, "accuracy": 100.0, "one_point": True, "ends": ends, "settled": settled,
+            "symmetric_share": share, "eq3": {"map_mean": 0.0, "ode": 0.1},
+        }  # fmt: skip
+
+    circles = {0: circle(0.9, 20, 1), 1: circle(0.2, None, 1), 2: circle(0.8, 30, 3)}
+    needed = {
+        "uncut": {"layers": 15, "test_error": 1.0},
+        "needed": {"layers": 4, "test_error": 1.5},
+    }
+    rows = evidence_tables.questions(
+        {"e1": {"circles": circles}, "e7": {"digits": {0: needed}}}
+    ).rows
+    said = {row[0]: row[2] for row in rows}
+    assert said["How often does E1 come out as reported: fitted at the first start?"] == (
+        "2 of 3 [9%, 99%]"
+    )
+    assert said[
+        "How often does E1 come out as reported: all test points at one stable fixed point?"
+    ] == ("2 of 3 [9%, 99%]")
+    assert (
+        "map 0 [0, 0], eq. 3 0.1 [0.1, 0.1]"
+        in said["Exact map or eq. 3, which predicts the network better?"]
+    )
+    assert said["Does the symmetric share of W predict settling?"].startswith(
+        "mean share 0.85 where it settles (2 seeds), 0.20 where not; chance that the first is larger"
+    )
+    assert said["How much depth does the network need?"] == (
+        "4 of 15 layers in the median (4 to 4), at 0.5 points of test error"
+    )
+
+
 def test_every_claim_of_the_paper_has_criteria_and_jobs_that_make_its_results():
     assert [claim.name for claim in CLAIMS] == [f"C{k}" for k in range(1, 15)]
     full = {f"{j.experiment}/{j.network}" for j in suite.jobs(suite.Form())}
@@ -154,8 +214,6 @@ def test_values_are_read_as_the_claims_say():
     assert fallen == {4: pytest.approx(math.log(4) - math.log(0.5))}
     kept = claim_values.between_nets(claim_values.signal_kept)(seeds)
     assert kept == {4: pytest.approx(math.log(4) / 2)}  # cell b keeps the same in both
-    far = {"networks": {"x": {"test_accuracy": 1.0}}, "cells": []}
-    assert far["cells"] == []
     moved = {0: {"settled": None, "fisher": [9.0, 1.0, math.e]}, 1: {"settled": 30, "fisher": []}}
     assert claim_values.growth("fisher", unsettled=True)(moved) == {0: pytest.approx(1)}
     nets = [(1.0, 0.9), (2.0, 0.5), (3.0, 0.1)]
@@ -306,22 +364,41 @@ def test_the_jobs_are_listed_one_a_line_and_nothing_is_made():
     assert not Path("out").exists()
 
 
-def test_a_stopped_suite_keeps_what_is_finished():
+def children(pid):
+    told = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(c) for c in told.read_text().split()] if told.exists() else []
+
+
+def gone(pid):
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are told by /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_suite_keeps_what_is_finished_and_leaves_no_process(number):
     command = [sys.executable, "-m", "residua.cli", *QUICK, "--only", "c1", "--only", "e1"]
     first = subprocess.Popen(
         [*command, "--out", "out"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    kept = Path("out/c1/families-0.json")
+    training = Path("out/work/circles-shared-none-0/checkpoints")
     until = time.monotonic() + 120
-    while not kept.exists() and time.monotonic() < until:
-        time.sleep(0.1)
-    first.send_signal(signal.SIGTERM)
+    while not training.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert training.exists()
+    below = children(first.pid)
+    first.send_signal(number)
     _, said = first.communicate(timeout=60)
-    assert first.returncode == 130
-    assert "stopped; the same command goes on where it was" in said
-    assert kept.exists()
-    assert not Path("out/e1/circles-1.json").exists()
-    assert os.listdir("out/c1") == ["families-0.json"]
+    if number == signal.SIGTERM:
+        assert first.returncode == 130
+        assert "stopped; the same command goes on where it was" in said
+    until = time.monotonic() + 20
+    while not all(map(gone, below)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(below) >= 1
+    assert all(map(gone, below))
+    assert [p.name for p in Path("out/c1").iterdir()] == ["families-0.json"]
+    assert not Path("out/e1/circles-0.json").exists()
 
 
 def test_the_page_in_the_docs_is_what_its_results_give(tmp_path):

@@ -1,13 +1,17 @@
-"""Do the jobs of the suite in several processes; a stop loses one of each."""
+"""Do the jobs of the suite in several processes; what is finished is kept, a stop loses one of each."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 
@@ -43,38 +47,61 @@ def run_all(
 
     Raises:
         StoppedError: a signal ended it; finished jobs are kept.
+        ResiduaError: the system ended one of the processes.
     """
     failed = []
     one = partial(_one, folder=folder, data_dir=data_dir, command=command)
     # New processes: what is forked from threads of torch can hang.
-    with stoppable(), get_context("spawn").Pool(min(workers, len(todo)), _begin) as pool:
-        for job, why in pool.imap_unordered(one, todo):
-            if why is not None:
-                failed.append(Failed(job.name, why))
-            done(job)
+    pool = ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _begin)
+    with _stoppable(), pool:
+        try:
+            jobs = {pool.submit(one, job): job for job in todo}
+            for future in as_completed(jobs):
+                why = future.result()
+                if why is not None:
+                    failed.append(Failed(jobs[future].name, why))
+                done(jobs[future])
+        except BrokenProcessPool as error:
+            raise ResiduaError(
+                "one of the processes was ended from outside, perhaps for its memory; the same command "
+                "goes on, with fewer --workers in less memory"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.kill()  # a training would hear a milder signal, and go on to its next step
     return failed
 
 
 def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
 
 
-def _one(job: Job, folder: Path, data_dir: str | None, command: str) -> tuple[Job, str | None]:
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _one(job: Job, folder: Path, data_dir: str | None, command: str) -> str | None:
+    """Do a job and return why it failed, or None."""
     try:
         run(job, folder, data_dir, command)
     except ResiduaError as error:
-        return job, str(error)
+        return str(error)
     except Exception as error:  # one job that breaks must not cost a night's other jobs
-        return job, f"{type(error).__name__}: {error}"
-    return job, None
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def _stoppable() -> Iterator[None]:
     """Turn the signals that end a process into StoppedError."""
 
-    def stop(number: int, frame: FrameType | None) -> Any:
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise StoppedError("stopped; the same command goes on where it was")
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
