@@ -118,7 +118,8 @@ def test_tables_have_means_over_seeds_beside_the_paper():
     def layers(error, change=1.0):
         return {
             "test_error": error, "units": 256, "settle_distance": [0.4, 0.2],
-            "spread": [1.0, 1.0, 1.0, 1.0, 0.5], "at_one": [0.0, 0.25], "class_share": 0.125, "weight_change": [1.0, change],
+            "spread": [1.0, 1.0, 1.0, 1.0, 0.5], "at_one": [0.0, 0.25],
+            "class_share": 0.125, "weight_change": [1.0, change],
         }  # fmt: skip
 
     (two,) = evidence_tables.e2_tables({"digits": {0: layers(1.0), 1: layers(3.0)}})
@@ -329,6 +330,10 @@ def test_all_is_made_once_and_the_same_results_give_the_same_bytes():
     assert json.loads(again.stdout) == json.loads(pages["evidence.json"])
     assert {n: (out / n).read_bytes() for n in pages} == pages
     assert (out / "c1/families-0.json").stat().st_mtime_ns == stamp
+    with pytest.raises(
+        InputError, match=r"residua reproduce all; its verdicts are in evidence.json"
+    ):
+        rs.load(out)
     (out / "c1/families-0.json").write_text("{")
     said = "remove it, and the same command makes it anew"
     failing(said, *QUICK, "--pages", "--out", "out")

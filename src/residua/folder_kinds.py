@@ -68,7 +68,9 @@ def _experiment(folder: Path) -> str:
     told = f"it holds the results of residua reproduce {name}"
     if arrays:
         told += f"; read arrays with residua.load({str(arrays[0])!r})"
-    trained = runs_in(folder / "training")
+    if (folder / "evidence.json").exists():
+        told += "; its verdicts are in evidence.json, which is plain JSON"
+    trained = runs_in(folder / "training") + runs_in(folder / "work")
     if trained:
         told += f"; its networks are the runs {_listed(trained)}"
     return told
