@@ -1,11 +1,16 @@
 """`residua reproduce all`: parse, call, write."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from residua.cli_options import command
 from residua.terminal import out, print_tables
+
+if TYPE_CHECKING:
+    from residua.studies.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,6 @@ def reproduce_all(folder: Path, asked: Asked) -> None:
     """Do the jobs that have no result, and write verdicts and pages."""
     from residua.errors import ResiduaError
     from residua.progress import share_bar
-    from residua.report.tables import Table
     from residua.studies import evidence_page, suite
     from residua.studies.parallel import run_all
 
@@ -50,6 +54,8 @@ def reproduce_all(folder: Path, asked: Asked) -> None:
     if asked.list_jobs:
         out.print("\n".join(job.name for job in mine), markup=False, soft_wrap=True)
         return
+    markdown = asked.markdown or folder / "evidence.md"
+    _check(folder, markdown, asked)
     suite.begin(folder, form)
     todo = [] if asked.pages else [job for job in mine if not job.file(folder).exists()]
     failed = []
@@ -64,23 +70,41 @@ def reproduce_all(folder: Path, asked: Asked) -> None:
                 command=command(),
                 done=lambda job: advance(job.minutes / whole),
             )
-    markdown = asked.markdown or folder / "evidence.md"
-    results = suite.results(folder, every)
-    found = evidence_page.write(folder, results, every, form.command, markdown)
-    if asked.as_json:
-        print((folder / "evidence.json").read_text("utf-8"))
+    if asked.only:  # one of many, perhaps on many machines: the pages are for whoever has all
+        out.print(f"{len(todo) - len(failed)} new results in {folder}; --pages writes the verdicts")
     else:
-        rows = [
-            [v.claim, v.said + ("" if v.steady else ", depends on the seed"),
-             f"{sum(f.answer == 'yes' for f in v.findings)} of {len(v.findings)}"]
-            for v in found
-        ]  # fmt: skip
-        print_tables([Table(evidence_page.headline(found), ["", "verdict", "criteria met"], rows)])
-        out.print(
-            f"wrote evidence.json and evidence.html into {folder}, and {markdown}", soft_wrap=True
+        found = evidence_page.write(
+            folder, suite.results(folder, form), every, form.command, markdown
         )
+        if asked.as_json:
+            print((folder / "evidence.json").read_text("utf-8"))
+        else:
+            _print(found)
+            told = f"wrote evidence.json and evidence.html into {folder}, and {markdown}"
+            out.print(told, soft_wrap=True)
     if failed:
         said = "; ".join(f"{f.name}: {f.why}" for f in failed)
         raise ResiduaError(
             f"{len(failed)} of {len(todo)} jobs failed, and the same command tries them again: {said}"
         )
+
+
+def _check(folder: Path, markdown: Path, asked: Asked) -> None:
+    """Refuse what would fail after hours, or write pages of nothing."""
+    from residua.errors import InputError
+
+    if markdown.parent != folder and not markdown.parent.is_dir():
+        raise InputError(f"there is no folder {str(markdown.parent)!r} for the page; make it first")
+    if asked.pages and asked.only:
+        raise InputError("--pages shows all results, and --only does some jobs; pass one of them")
+    if asked.pages and not any(folder.glob("*/*-*.json")):
+        raise InputError(f"{str(folder)!r} holds no results; make some without --pages")
+
+
+def _print(found: "Sequence[Verdict]") -> None:
+    from residua.report.tables import Table
+    from residua.studies.evidence_page import headline
+    from residua.studies.evidence_tables import UNSURE, counts
+
+    rows = [[v.claim, v.said + UNSURE[v.steady], counts(v)] for v in found]
+    print_tables([Table(headline(found), ["", "verdict", "criteria met"], rows)])

@@ -96,7 +96,7 @@ def reproduce(
         bool, typer.Option("--quick", help="all: embedded data alone, minutes instead of hours.")
     ] = False,
     first_seed: Annotated[
-        int | None, typer.Option(min=0, max=2**31, help="all: the first seed; default 0.")
+        int | None, typer.Option(min=0, max=10**8, help="all: the first seed; default 0.")
     ] = None,
     only: Annotated[
         list[str] | None,

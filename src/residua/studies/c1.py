@@ -5,7 +5,7 @@ installed; in float64, on random inputs. For the dense ones f(W_t x_{t−1} + b_
 numpy.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from residua.choices import Activation, Weights
-from residua.convnet import ConvResNet
+from residua.convnet import ConvBlock, ConvResNet
 from residua.nets import ResNet
 from residua.provenance import machine, versions
 from residua.tracing import Trace, trace
@@ -24,6 +24,10 @@ _FUNCTIONS: dict[Activation, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": np.tanh,
     "relu": lambda z: np.maximum(z, 0),
 }
+
+
+# Attention and MLP, whose outputs are what a block adds; a ViT's MLP adds the state itself.
+_PARTS = {"GPT-2": ("attn", "mlp"), "Llama": ("self_attn", "mlp")}
 
 
 def measure(seed: int) -> dict[str, Any]:
@@ -42,7 +46,11 @@ def measure(seed: int) -> dict[str, Any]:
             }
     conv = ConvResNet(1, 5, blocks=(2, 2, 2)).double().eval()
     seen = trace(conv, torch.randn(4, 1, 16, 16, dtype=torch.float64), stage="stages.2")
-    found["ConvResNet"] = {"layers": seen.depth, "logits": summed(seen, conv.head)}
+    found["ConvResNet"] = {
+        "layers": seen.depth,
+        "logits": summed(seen, conv.head),
+        "branch": apart(seen, _convolved(conv, seen)),
+    }
     if find_spec("transformers"):
         found |= _transformers()
     return {"seed": seed, "families": found, "versions": versions(), "machine": machine()}
@@ -65,6 +73,46 @@ def branches(net: ResNet, seen: Trace) -> float:
         gap = np.abs(f(seen.states[t].numpy() @ W.T + b) - y).max()
         worst = max(worst, float(gap / np.abs(y).max()))
     return worst
+
+
+def apart(seen: Trace, added: Sequence[Tensor]) -> float:
+    """Return the largest difference of y_t and what a layer's branches gave, over the largest y_t."""
+    gaps = [
+        float((y - other).abs().max() / y.abs().max())
+        for y, other in zip(seen.residuals, added, strict=True)
+    ]
+    return max(gaps)
+
+
+@torch.no_grad()
+def _convolved(conv: ConvResNet, seen: Trace) -> list[Tensor]:
+    added = []
+    for name, x in zip(seen.names, seen.states[:-1], strict=True):
+        block = conv.get_submodule(name)
+        assert isinstance(block, ConvBlock)
+        added.append(block.branch(x))
+    return added
+
+
+def _hooked(
+    model: nn.Module, x: Tensor, ends: tuple[str, str], blocks: Sequence[str]
+) -> list[Tensor]:
+    """Return what attention and MLP of every block gave, by hooks of their own."""
+    given: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            given[name] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    names = [f"{block}.{end}" for block in blocks for end in ends]
+    hooks = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    with torch.no_grad():
+        model(x)
+    for handle in hooks:
+        handle.remove()
+    return [given[f"{block}.{ends[0]}"] + given[f"{block}.{ends[1]}"] for block in blocks]
 
 
 def _transformers() -> dict[str, Any]:
@@ -110,6 +158,8 @@ def _transformers() -> dict[str, Any]:
             "layers": seen.depth,
             "logits": summed(seen, _head(model, model.get_submodule(norm))),
         }
+        if name in _PARTS:
+            found[name]["branch"] = apart(seen, _hooked(model, x, _PARTS[name], seen.names))
     return found
 
 

@@ -44,6 +44,16 @@ def over_nulls(statistic: str) -> Values:
     return each(of)
 
 
+def pushes(kind: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """Return the share of a kind of pairs whose pushes do as W says; None where there are none (C3)."""
+
+    def of(result: Mapping[str, Any]) -> float | None:
+        found = result["signs"][kind]
+        return None if found is None else float(found)
+
+    return of
+
+
 def of_parts(less: str) -> Values:
     """Return a part's accuracy less that of the steady part, the others at their mean (C7).
 
@@ -54,7 +64,7 @@ def of_parts(less: str) -> Values:
         if not result["parts"]:
             return None
         steady = result["parts"]["steady"][1]
-        whole = result["windows"]["whole"][1]
+        whole = result["whole"]
         return float((whole if less == "whole" else result["parts"][less][1]) - steady)
 
     return each(of)
@@ -92,11 +102,6 @@ def signal_kept(net: Mapping[str, Any]) -> float:
     """Return log of signal to noise at x_T over that at x_0."""
     ratio = np.array(net["signal_by_state"]) / np.array(net["noise_by_state"])
     return float(np.log(ratio[-1] / ratio[0]))
-
-
-def noise_grown(net: Mapping[str, Any]) -> float:
-    """Return log of the noise at x_T over that at x_0."""
-    return float(np.log(net["noise_by_state"][-1] / net["noise_by_state"][0]))
 
 
 def gain_fallen(net: Mapping[str, Any]) -> float | None:

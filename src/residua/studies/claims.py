@@ -4,8 +4,9 @@ A claim has parts. Each part has a statistic of one seed and a criterion over se
 a direction is claimed, the other direction is told apart ("reversed"). A claim holds where all of its
 parts are met on every data set that was run, in part where some are, and does not hold where none is.
 
-Chosen with knowledge of some earlier results of other seeds (circles 0 to 19, digits 0 to 9, MNIST 0 to
-2), which is why the stored results of docs/evidence/paper begin with another seed.
+Chosen with knowledge of earlier results of other seeds (circles 0 to 19, digits 0 to 9, MNIST 0 to 2;
+quick forms of seeds 0 to 4), which is why the stored results of docs/evidence/paper begin with seed
+100.
 """
 
 from residua.studies.claim_values import (
@@ -15,9 +16,9 @@ from residua.studies.claim_values import (
     gain_fallen,
     growth,
     more_robust,
-    noise_grown,
     of_parts,
     over_nulls,
+    pushes,
     signal_kept,
     with_rest,
 )
@@ -40,7 +41,7 @@ CLAIMS = (
                 Tolerance(1e-9),
             ),
             Part(
-                "y_t less f(W_t x_{t−1} + b_t) computed apart; worst of the dense families",
+                "y_t less what the layer's branches give, computed apart; worst of all families but ViT",
                 ("c1/families",),
                 each(lambda r: max(f["branch"] for f in r["families"].values() if "branch" in f)),
                 Tolerance(1e-12),
@@ -62,7 +63,7 @@ CLAIMS = (
                 "share of the change of y_t over depth that eq. 3 tells: 1 − its error over that of y_1",
                 (*CIRCLES, "e2/digits", "e2/mnist"),
                 each(lambda r: 1 - r["eq3"]["ode"] / r["eq3"]["constant"]),
-                Above(0.0),
+                Above(0.8),
                 "reproduces it",
             ),
         ),
@@ -70,19 +71,19 @@ CLAIMS = (
     Claim(
         "C3",
         "Cooperation, competition and predation between units are read from W.",
-        (
+        tuple(
             Part(
-                "pairs in which a push of y_j moves the next layer's y_i as the sign of w_ij says",
+                f"pairs of units in {kind} ({signs}): a push of either moves what the other adds from "
+                "then on as the sign of its weight says, both of them (chance: 0.25)",
                 (*CIRCLES, "e2/digits", "e2/mnist"),
-                each(lambda r: r["signs"]["next"]),
-                Above(0.99),
-            ),
-            Part(
-                "the same of all that unit i adds until the last layer (chance: 0.5)",
-                (*CIRCLES, "e2/digits", "e2/mnist"),
-                each(lambda r: r["signs"]["lasting"]),
+                each(pushes(kind)),
                 Above(0.5),
-            ),
+            )
+            for kind, signs in (
+                ("cooperation", "w_ij, w_ji > 0"),
+                ("competition", "w_ij, w_ji < 0"),
+                ("predation", "of opposite signs"),
+            )
         ),
     ),
     Claim(
@@ -183,7 +184,6 @@ CLAIMS = (
             )
             for what, of in (
                 ("log signal to noise kept from x_0 to x_T", signal_kept),
-                ("log growth of the noise from x_0 to x_T", noise_grown),
                 ("log of early over late gain", gain_fallen),
             )
         ),
@@ -229,7 +229,13 @@ CLAIMS = (
         (
             Part(
                 "accuracy with the paper's rule in training less uncut, points; where it cut",
-                ("e7/circles-shared", "e7/digits-shared", "e7/digits-variable", "e7/mnist-shared"),
+                (
+                    "e7/circles-shared",
+                    "e7/digits-shared",
+                    "e7/digits-variable",
+                    "e7/mnist-shared",
+                    "e7/mnist-variable",
+                ),
                 each(
                     lambda r: (
                         r["uncut"]["test_error"] - r["paper"]["test_error"]

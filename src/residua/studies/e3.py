@@ -77,6 +77,7 @@ def check(run: runs.Run) -> ResNet:
 def reproduce(
     run: runs.Run,
     *,
+    data_dir: str | None = None,
     samples: int = SAMPLES,
     layers: int = LAYERS,
     advance: Advance = lambda share: None,
@@ -85,6 +86,7 @@ def reproduce(
 
     Args:
         run: finished.
+        data_dir: folder of local parquet data sets.
         samples: of the test split, balanced over classes.
         layers: how many.
         advance: called with the share of the work done since it was called before.
@@ -93,7 +95,7 @@ def reproduce(
         InputError: E3 is not defined for this network.
     """
     net = check(run).eval()
-    data = runs.data_of(run)
+    data = runs.data_of(run, None, data_dir)
     seed = run.config.train.seed
     chosen = balanced(data.test, max(samples, len(data.classes)))
 

@@ -19,11 +19,6 @@ from residua.studies.networks import network
 from residua.train_config import TrainConfig
 from residua.training import evaluate
 
-PAPER = {
-    "test_error": 1.8,
-    "spread": "zero after the 4th layer",
-    "weights": "come to be one matrix",
-}
 STARTS = {
     "quiet": Setting(2e-3, 0.3, -3.0),
     "plain": Setting(2e-3, 1.0, 0.0),

@@ -14,7 +14,7 @@ import numpy as np
 
 from residua import runs
 from residua.analysis import Advance, one_pass, settles
-from residua.data import DataSplits, load_data
+from residua.data import DataSplits, balanced, load_data
 from residua.nets import ResNet
 from residua.overviews import by_unit_and_pair
 from residua.provenance import machine, versions
@@ -78,6 +78,7 @@ def measured(
         "settled": rests,
         "settles_can_be_told": one_map(net),
         "windows": c7.windows(decided),
+        "whole": 100 * evaluate(net, balanced(data.test, c7.SAMPLES)),
         "parts": c7.parts(net, data) if rests and isinstance(net, ResNet) else None,
         "median_layer": decided.median_layer,
         "own_contribution": np.nanmean(own, 1).round(6).tolist(),

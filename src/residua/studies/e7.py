@@ -20,7 +20,6 @@ from residua.sources import Split
 from residua.studies.networks import circles_start, network
 from residua.training import evaluate
 
-PAPER = {"shared": "15 → 5 layers at 100 %", "variable": "keeps all 15"}
 NEGLIGIBLE = 0.01  # nats of validation loss
 PAPERS: tuple[Adaptive, ...] = ("none", "paper")
 RULES: tuple[Adaptive, ...] = (*PAPERS, "depth-curve")

@@ -70,13 +70,13 @@ def write(
 def headline(found: Sequence[Verdict]) -> str:
     """Return how many claims hold, in one sentence."""
     said = [v.said for v in found]
-    unsure = sum(not v.steady for v in found)
+    unsure = sum(v.steady is False and v.said != "not decided" for v in found)
     words = (
         f"Of {len(found)} claims {said.count('holds')} hold, {said.count('holds in part')} hold "
         f"in part, {said.count('does not hold')} do not hold"
     )
     words += f", {said.count('not decided')} are not decided" * ("not decided" in said)
-    return words + (f"; {unsure} depend on the seed." if unsure else ".")
+    return words + (f"; of {unsure} the verdict depends on the seed." if unsure else ".")
 
 
 def _parts(results: Results, found: Sequence[Verdict]) -> list[_Part]:
@@ -88,7 +88,8 @@ def _parts(results: Results, found: Sequence[Verdict]) -> list[_Part]:
     for name, words in EXPERIMENTS.items():
         of = results.get(name, {})
         if of:
-            versions = made(next(iter(next(iter(of.values())).values())))
+            each = [s for seeds in of.values() for s in seeds.values()]
+            versions = " ".join(dict.fromkeys(map(made, each)))
             said = f"{words.does}\nWhat differs: {words.differs}\n{versions}"
             parts.append(_Part(words.title, said, _tables(name, of)))
     return parts
@@ -112,20 +113,22 @@ def _tables(name: str, of: Mapping[str, Seeds]) -> list[Table]:
 
 
 def _families(of: Mapping[str, Seeds]) -> Table:
-    each = by_seed(of["families"])
-    rows = [
-        [
-            name,
-            str(each[0]["families"][name]["layers"]),
-            f"{max(s['families'][name]['logits'] for s in each):.1e}",
-            f"{max(s['families'][name].get('branch', float('nan')) for s in each):.1e}".replace(
-                "nan", "–"
-            ),
-        ]
-        for name in each[0]["families"]
-    ]
-    header = ["network", "layers", "logits", "y_t"]
-    note = f"Largest error of {len(each)} seeds, over the largest logit and the largest y_t."
+    each = [s["families"] for s in by_seed(of["families"])]
+    rows = []
+    for name in dict.fromkeys(name for families in each for name in families):
+        errors = [families[name] for families in each if name in families]
+        branch = [e["branch"] for e in errors if "branch" in e]
+        rows.append(
+            [
+                name,
+                str(errors[0]["layers"]),
+                f"{max(e['logits'] for e in errors):.1e}",
+                f"{max(branch):.1e}" if branch else "–",
+                str(len(errors)),
+            ]
+        )
+    header = ["network", "layers", "logits", "y_t", "seeds"]
+    note = "Largest errors over seeds, over the largest logit and the largest y_t."
     return Table("errors of the sums", header, rows, note)
 
 

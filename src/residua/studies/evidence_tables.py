@@ -9,9 +9,21 @@ from scipy import stats
 from residua.report.tables import Table
 from residua.studies.claims import CLAIMS
 from residua.studies.tables import Seeds, by_seed, interval
-from residua.studies.verdicts import Finding, Results, Verdict, decide, seeds_of
+from residua.studies.verdicts import (
+    Finding,
+    Results,
+    Verdict,
+    decide,
+    rate_interval,
+    seeds_of,
+)
 
-_MET = {"yes": "met", "no": "not met", "reversed": "the opposite", "one seed": "one seed"}
+_MET = {"yes": "met", "no": "not met", "reversed": "the opposite", "too few": "too few seeds"}
+UNSURE = {
+    True: "",
+    False: "; depends on the seed",
+    None: "; too few seeds to tell of what it depends",
+}
 
 
 def verdicts(results: Results) -> list[Verdict]:
@@ -23,17 +35,16 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
     """Return a row for each claim: verdict, parts met, seeds, the first part's figure, the paper's."""
     rows = []
     for v in found:
-        met = sum(f.answer == "yes" for f in v.findings)
-        seeds = sorted({f.seeds for f in v.findings})
+        seeds = sorted({f.seeds for f in v.findings if f.seeds})
         span = "–" if not seeds else f"{seeds[0]}" + (f" to {seeds[-1]}" if len(seeds) > 1 else "")
         first = v.findings[0] if v.findings else None
-        said = v.said if v.steady else f"{v.said}; depends on the seed"
+        said = v.said + (UNSURE[v.steady] if v.said != "not decided" else "")
         rows.append(
             [
                 v.claim,
                 v.text,
                 said,
-                f"{met} of {len(v.findings)}",
+                counts(v),
                 f"{first.of.split('/')[1]}: {shown(first)}" if first else "–",
                 span,
                 first.paper if first else "–",
@@ -41,11 +52,19 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
         )
     header = ["", "claim", "verdict", "criteria met", "first figure [interval]", "seeds", "paper"]
     note = (
-        "Holds: every criterion is met on every data set that was run; in part: some; does not hold: "
-        "none; not decided: no results, or of one seed alone, which decides nothing by intervals. "
+        "Holds: every criterion is met that could be judged; in part: some are, more than come out as "
+        "the opposite; does not hold: else; not decided: of fewer than three seeds, or of no results. "
         "Depends on the seed: without some one or two seeds the verdict is another."
     )
     return Table("Verdicts", header, rows, note)
+
+
+def counts(verdict: Verdict) -> str:
+    """Return how many of a claim's criteria are met, and how many come out as the opposite."""
+    answers = [f.answer for f in verdict.findings]
+    opposite = answers.count("reversed")
+    more = f", {opposite} the opposite" if opposite else ""
+    return f"{answers.count('yes')} of {len(answers)}{more}"
 
 
 def claim_table(verdict: Verdict) -> Table:
@@ -61,6 +80,10 @@ def claim_table(verdict: Verdict) -> Table:
 
 def shown(f: Finding) -> str:
     """Return a figure with its interval, in three digits."""
+    if not f.seeds:
+        return "no such network"
+    if f.value is None:
+        return "not a number"
     if f.low is None or f.high is None:
         return f"{f.value:.3g}"
     return f"{f.value:.3g} [{f.low:.3g}, {f.high:.3g}]"
@@ -109,7 +132,7 @@ def _rates(circles: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     rows = []
     for name, hit in hits.items():
         count = sum(bool(hit(s)) for s in circles)
-        low, high = stats.binomtest(count, len(circles)).proportion_ci(0.95)
+        low, high = rate_interval(count, len(circles))
         said = f"{count} of {len(circles)} [{low:.0%}, {high:.0%}]"
         rows.append(
             [
@@ -178,7 +201,12 @@ def _noise(source: str, seeds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         }
         said = f"accuracy, %: ResNet {_over(of['resnet'])}, MLP {_over(of['mlp'])}"
         rows.append(
-            [f"Noise figures: {kind}, mean of strengths and cells", source, said, str(len(seeds))]
+            [
+                f"Noise figures: {kind}, mean of strengths and all cells",
+                source,
+                said,
+                str(len(seeds)),
+            ]
         )
     return rows
 

@@ -15,7 +15,6 @@ from residua.nets import ResNet
 
 PUSH = 1e-3
 PUSHED = 32  # units that are pushed one by one, drawn by the seed where there are more
-_TINY = 1e-12  # a change below this has no sign
 STARTS = 2000
 BESIDE, STEPS, TRIES = 1e-3, 2000, 20
 
@@ -61,46 +60,53 @@ def _residuals(net: ResNet, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def signs(net: ResNet, x: Tensor, *, seed: int) -> dict[str, float]:
-    """Return in how many pairs of units a push of y_j(1) moves unit i as the sign of w_ij says.
+def signs(net: ResNet, x: Tensor, *, seed: int) -> dict[str, float | None]:
+    """Return by kind of pair in how many a push of either does to the other as the signs of W say.
 
-    The push of 10⁻³ is made in the network itself. `next`: of y_i(2); `lasting`: of all that i adds from
-    layer 2 on. Pairs i ≠ j, over samples; changes below 10⁻¹² have no sign and are left out.
+    A push of 10⁻³ on y_j(1) is made in the network itself; what counts is the change of all that unit i
+    adds from layer 2 to the last, and the same of i on j, both with the sign of its weight. Cooperation:
+    both weights above 0, competition: both below, predation: of opposite signs. Over samples and pairs
+    of up to 32 units; None where there is no pair of a kind.
     """
     W = residual_map(net).W
     first = net.advance(0, net.lift(x))
     units = torch.randperm(len(W), generator=torch.Generator().manual_seed(seed))[:PUSHED]
-    right = {"next": 0, "lasting": 0}
-    asked = dict.fromkeys(right, 0)
-    near, far = _added(net, first)
+    still = _added(net, first)
+    moved = []  # by unit pushed: change of what each of these units adds (sample, unit)
     for j in units.tolist():
         pushed = first.clone()
         pushed[:, j] += PUSH
-        others = torch.arange(len(W)) != j
-        for name, before, after in zip(right, (near, far), _added(net, pushed), strict=True):
-            change = (after - before)[:, others]
-            told = change.abs() > _TINY
-            agree = (change > 0) == (W[others, j] > 0)
-            right[name] += int((agree & told).sum())
-            asked[name] += int(told.sum())
-    return {name: right[name] / max(1, asked[name]) for name in right}
+        moved.append((_added(net, pushed) - still)[:, units])
+    effect = torch.stack(moved, 2)  # (sample, i, j)
+    weights = W[units][:, units]
+    right = effect.sign() == weights.sign()
+    both = right & right.transpose(1, 2)
+    upper = torch.ones_like(weights, dtype=torch.bool).triu(1)
+    kinds = {
+        "cooperation": (weights > 0) & (weights.T > 0),
+        "competition": (weights < 0) & (weights.T < 0),
+        "predation": weights * weights.T < 0,
+    }
+    return {
+        kind: float(both[:, where & upper].double().mean()) if bool((where & upper).any()) else None
+        for kind, where in kinds.items()
+    }
 
 
-def _added(net: ResNet, first: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what layer 2 adds to the state after the first, and what all layers from it on do."""
-    second = net.advance(1, first)
-    state = second
-    for t in range(2, net.depth):
+def _added(net: ResNet, first: Tensor) -> Tensor:
+    """Return what all layers after the first add to the state."""
+    state = first
+    for t in range(1, net.depth):
         state = net.advance(t, state)
-    return second - first, state - first
+    return state - first
 
 
 def points(W: Tensor, *, seed: int) -> dict[str, Any]:
     """Return whether the map itself confirms its enumerated fixed points, and a search finds them.
 
     Beside each isolated point that is not marginal the map is run for 2,000 steps from 20 places 10⁻³
-    away at most: all end at half the distance of a stable point or less, some get ten times as far from
-    another one.
+    away at most. A stable point is confirmed where all end at half the distance or less and none gets
+    ten times as far on the way, another one where some get ten times as far.
     """
     residuals = ResidualMap(W)
     fixed = enumerate_fixed_points(W)
@@ -111,7 +117,7 @@ def points(W: Tensor, *, seed: int) -> dict[str, Any]:
         if fixed.family[k] == 0 and verdict != "marginal"
     ]
     confirmed = [
-        _returns(residuals, fixed.points[k], draw) == (fixed.verdicts[k] == "stable") for k in alone
+        _confirmed(residuals, fixed.points[k], fixed.verdicts[k] == "stable", draw) for k in alone
     ]
     starts = torch.rand(STARTS, len(W), dtype=torch.float64, generator=draw)
     found = find_fixed_points(residuals, starts).fixed
@@ -125,13 +131,15 @@ def points(W: Tensor, *, seed: int) -> dict[str, Any]:
     }
 
 
-def _returns(residuals: ResidualMap, point: Tensor, draw: torch.Generator) -> bool:
-    away = BESIDE * (2 * torch.rand(TRIES, len(point), dtype=torch.float64, generator=draw) - 1)
-    beside = torch.where((point == 0) | (point == 1), (point - away.abs()).abs(), point + away)
-    z = torch.logit(beside.clamp(0, 1))
-    path = residuals.trajectory(z, STEPS)
-    gone = (path - point).abs().amax(2)
-    return bool((gone[-1] <= gone[0] / 2).all()) and bool((gone.amax(0) < 10 * gone[0]).all())
+def _confirmed(residuals: ResidualMap, point: Tensor, stable: bool, draw: torch.Generator) -> bool:
+    edge = torch.minimum(point, 1 - point)
+    free = edge > 0
+    reach = torch.where(free, (edge / 2).clamp(max=BESIDE), BESIDE)
+    away = reach * (2 * torch.rand(TRIES, len(point), dtype=torch.float64, generator=draw) - 1)
+    beside = torch.where(free, point + away, (point - away.abs()).abs())
+    gone = (residuals.trajectory(torch.logit(beside), STEPS) - point).abs().amax(2)
+    far = gone.amax(0) >= 10 * gone[0]
+    return bool((gone[-1] <= gone[0] / 2).all() and not far.any()) if stable else bool(far.any())
 
 
 def _found(fixed: FixedPoints, found: FixedPoints) -> float:

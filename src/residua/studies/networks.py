@@ -1,5 +1,6 @@
 """The trained networks that experiments share: each is trained once, in a folder that all read."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from filelock import FileLock
 from residua import run_training, runs
 from residua.choices import Adaptive, Weights
 from residua.data import load_data
+from residua.errors import DamagedError
 from residua.nets import ResNet
 from residua.run_config import RunConfig
 from residua.store import load, save
@@ -46,7 +48,8 @@ def network(
     work.mkdir(parents=True, exist_ok=True)
     with FileLock(work / f"{folder.name}.lock"):
         if (folder / "summary.json").exists():
-            return runs.read(folder)
+            with suppress(DamagedError):  # resume writes it anew from its checkpoint
+                return runs.read(folder)
         if (folder / "config.json").exists():
             return run_training.resume(folder, progress=False)
         config = config_of(data, weights, rule)
@@ -69,7 +72,7 @@ def circles_start(
     told, net = kept.with_suffix(".json"), kept.with_suffix(".safetensors")
     work.mkdir(parents=True, exist_ok=True)
     with FileLock(kept.with_suffix(".lock")):
-        if not told.exists():
+        if not (told.exists() and net.exists()):
             data = load_data("circles", seed=seed)
             best, losses = fitted_start(rule, data, seed, kept, weights)
             net.unlink(missing_ok=True)

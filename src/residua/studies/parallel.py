@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NamedTuple, NoReturn
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from residua.errors import ResiduaError, StoppedError
 from residua.studies.suite import Job, run
@@ -77,6 +78,7 @@ def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+    threadpool_limits(1)  # numpy and scipy, too
 
 
 def _end_with_parent() -> None:

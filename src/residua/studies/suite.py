@@ -26,6 +26,7 @@ from residua.studies.networks import circles_start, network
 from residua.studies.verdicts import Results
 
 WORK = "work"
+LAST = 10**8  # first seed: those of the circles' starts are ten times as large
 # E8 in the quick form: fewer cells and settings.
 QUICK_E8 = replace(
     TASKS["digits"],
@@ -92,9 +93,9 @@ def jobs(form: Form) -> list[Job]:
     Raises:
         InputError: seeds are out of range.
     """
-    if form.first_seed < 0 or (form.seeds is not None and form.seeds < 1):
+    if not 0 <= form.first_seed <= LAST or (form.seeds is not None and form.seeds < 1):
         raise InputError(
-            f"seeds must be 1 or more, from 0 or more, not {form.seeds} from {form.first_seed}"
+            f"seeds must be 1 or more, from 0 to {LAST}, not {form.seeds} from {form.first_seed}"
         )
     kinds = _QUICK if form.quick else _FULL
     found = [
@@ -150,28 +151,34 @@ def begin(folder: Path, form: Form) -> None:
 
 
 def run(job: Job, folder: Path, data_dir: str | None, command: str) -> None:
-    """Do a job and write its result, whole or not at all; a finished one is left alone."""
+    """Do a job and write its result, whole or not at all; a finished one is left alone.
+
+    Where another process is at it, wait for that.
+    """
     quiet_lightning()
-    target = job.file(folder)
-    if target.exists():
-        return
-    found = job.make(job.seed, folder / WORK, data_dir)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_json(target, found | {"command": command})
+    target, work = job.file(folder), folder / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with FileLock(work / f"job-{job.name.replace('/', '-')}.lock"):
+        if target.exists():
+            return
+        found = job.make(job.seed, work, data_dir)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_json(target, found | {"command": command})
 
 
-def results(folder: Path, every: Sequence[Job]) -> Results:
-    """Return what is stored of the jobs, by experiment, network and seed.
+def results(folder: Path, form: Form) -> Results:
+    """Return what is stored of a form's experiments, of all seeds, by experiment, network and seed.
 
     Raises:
         DamagedError: a result cannot be read.
     """
     found: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
-    for job in every:
-        path = job.file(folder)
-        if path.exists():
-            of = found.setdefault(job.experiment, {}).setdefault(job.network, {})
-            of[job.seed] = read_json(path, "remove it, and the same command makes it anew")
+    for kind in _QUICK if form.quick else _FULL:
+        for path in sorted((folder / kind.experiment).glob(f"{kind.network}-*.json")):
+            seed = path.stem.removeprefix(f"{kind.network}-")
+            if seed.isdecimal():
+                of = found.setdefault(kind.experiment, {}).setdefault(kind.network, {})
+                of[int(seed)] = read_json(path, "remove it, and the same command makes it anew")
     return found
 
 
@@ -188,7 +195,8 @@ def _e2(data: str, seed: int, work: Path, data_dir: str | None) -> dict[str, Any
 
 
 def _e3(data: str, seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:
-    return e3.reproduce(network(data, "shared", seed, work, data_dir=data_dir)).summary
+    run = network(data, "shared", seed, work, data_dir=data_dir)
+    return e3.reproduce(run, data_dir=data_dir).summary
 
 
 def _e4(data: str, seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:
@@ -269,7 +277,7 @@ def _embedded(
     ]
 
 
-_QUICK = _embedded(5, 5, e7.PAPERS, QUICK_E8, 0.5)
+_QUICK = _embedded(6, 5, e7.PAPERS, QUICK_E8, 0.5)
 _FULL = [
     *_of("mnist", 3, e7.RULES, (25.0, 25.0, 4.0, 3.0, 2.0, 60.0, 60.0)),
     _Kind("e8", "mnist", partial(_e8, TASKS["mnist"]), 60.0, 3),

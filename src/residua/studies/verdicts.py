@@ -12,15 +12,17 @@ from residua.studies.tables import Seeds, interval
 
 # Stored results by experiment, network and seed.
 Results = Mapping[str, Mapping[str, Seeds]]
-Answer = Literal["yes", "no", "reversed", "one seed"]
+Answer = Literal["yes", "no", "reversed", "too few"]
 Said = Literal["holds", "holds in part", "does not hold", "not decided"]
+SEEDS = 3  # at least, of an interval that decides
 _LEFT_OUT = 2  # seeds: a verdict that changes without one or two of them depends on the seed
+_MANY = 25  # seeds of which no pairs are left out: there would be hundreds
 
 
 class Judged(NamedTuple):
     """A statistic over seeds, its interval where it has one, and whether the criterion is met."""
 
-    value: float
+    value: float | None
     low: float | None
     high: float | None
     answer: Answer
@@ -76,7 +78,7 @@ class Differs:
 
 @dataclass(frozen=True)
 class Rate:
-    """The share of seeds lies above a bound, with its whole 95 % interval (Clopper and Pearson's)."""
+    """The share of seeds lies above a bound, with its whole 95 % interval (Wilson's)."""
 
     bound: float = 0.5
 
@@ -87,10 +89,11 @@ class Rate:
 
     def __call__(self, values: np.ndarray) -> Judged:
         """Judge zeros and ones."""
-        found = stats.binomtest(int(values.sum()), len(values))
-        low, high = found.proportion_ci(0.95)
+        low, high = rate_interval(int(values.sum()), len(values))
+        if len(values) < SEEDS:
+            return Judged(float(values.mean()), low, high, "too few")
         answer: Answer = "yes" if low > self.bound else "reversed" if high < self.bound else "no"
-        return Judged(float(values.mean()), float(low), float(high), answer)
+        return Judged(float(values.mean()), low, high, answer)
 
 
 @dataclass(frozen=True)
@@ -107,16 +110,30 @@ class Tolerance:
     def __call__(self, values: np.ndarray) -> Judged:
         """Judge errors."""
         worst = float(np.max(values))
+        if not np.isfinite(worst):
+            return Judged(None, None, None, "no")
         return Judged(worst, None, None, "yes" if worst <= self.most else "no")
 
 
 Criterion = Above | Below | Differs | Rate | Tolerance
 
 
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def rate_interval(hits: int, of: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a rate."""
+    found = stats.binomtest(hits, of).proportion_ci(0.95, "wilson")
+    return float(found.low), float(found.high)
+
+
 def _judged(values: np.ndarray, sides: Callable[[float, float], tuple[bool, bool]]) -> Judged:
+    if not np.isfinite(values).all():
+        return Judged(None, None, None, "no")
     mean, low, high = interval(values)
-    if np.isnan(low):  # of one seed there is no interval, so it decides nothing
-        return Judged(mean, None, None, "one seed")
+    if len(values) < SEEDS:
+        return Judged(mean, _known(low), _known(high), "too few")
     met, reversed_ = sides(low, high)
     return Judged(mean, low, high, "yes" if met else "reversed" if reversed_ else "no")
 
@@ -143,7 +160,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper: it holds where all of its parts are met, in part where some are."""
+    """A claim of the paper: it holds where all of its parts are met, in part where some are.
+
+    Where as many come out as the opposite as are met, or more, it does not hold.
+    """
 
     name: str
     text: str
@@ -156,14 +176,18 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """A part of a claim, judged on the results of one network or data set."""
+    """A part of a claim, judged on the results of one network or data set.
+
+    Its value is None where some seed's is no number, which meets no criterion; with 0 seeds no network
+    there is of the kind that the part is about.
+    """
 
     what: str
     of: str
     criterion: str
     paper: str
     seeds: int
-    value: float
+    value: float | None
     low: float | None
     high: float | None
     answer: Answer
@@ -178,7 +202,8 @@ class Verdict:
         text: what it says.
         said: the verdict.
         findings: each part on each data set that has results.
-        steady: whether the verdict stays the same whichever one or two seeds are left out.
+        steady: whether the verdict stays the same whichever one or two seeds are left out; None where
+            there are too few to leave one out.
         missing: sources without results.
     """
 
@@ -186,7 +211,7 @@ class Verdict:
     text: str
     said: Said
     findings: tuple[Finding, ...]
-    steady: bool
+    steady: bool | None
     missing: tuple[str, ...]
 
 
@@ -194,7 +219,8 @@ def decide(claim: Claim, results: Results) -> Verdict:
     """Return the verdict on a claim, and whether it depends on the seed."""
     findings = _findings(claim, results)
     said = _said(findings)
-    steady = all(_said(_findings(claim, fewer)) == said for fewer in _without(claim, results))
+    fewer = [_said(_findings(claim, some)) for some in _without(claim, results)]
+    steady = all(other == said for other in fewer) if fewer else None
     missing = tuple(s for s in claim.sources() if not seeds_of(results, s))
     return Verdict(claim.name, claim.text, said, tuple(findings), steady, missing)
 
@@ -209,10 +235,11 @@ def _findings(claim: Claim, results: Results) -> list[Finding]:
     found = []
     for part in claim.parts:
         for source in part.of:
-            values = part.values(seeds) if (seeds := seeds_of(results, source)) else {}
-            if values:
+            seeds = seeds_of(results, source)
+            if seeds:
+                values = part.values(seeds)
                 each = np.array([values[s] for s in sorted(values)], dtype=np.float64)
-                judged = part.meets(each)
+                judged = part.meets(each) if values else Judged(None, None, None, "too few")
                 found.append(
                     Finding(part.what, source, part.meets.said, part.paper, len(each), *judged)
                 )
@@ -220,23 +247,29 @@ def _findings(claim: Claim, results: Results) -> list[Finding]:
 
 
 def _said(findings: Sequence[Finding]) -> Said:
-    met = [f.answer == "yes" for f in findings if f.answer != "one seed"]
-    if not met:
+    answers = [f.answer for f in findings if f.answer != "too few"]
+    met, opposite = answers.count("yes"), answers.count("reversed")
+    if not answers:
         return "not decided"
-    return "holds" if all(met) else "holds in part" if any(met) else "does not hold"
+    if met == len(answers):
+        return "holds"
+    return "holds in part" if met > opposite else "does not hold"
 
 
 def _without(claim: Claim, results: Results) -> Iterator[Results]:
-    """Yield the results without one, and without two, of the seeds; at least three are left."""
+    """Yield the results without one, and without two, of the seeds, where three are left at least."""
     sources = claim.sources()
     seeds = sorted({s for source in sources for s in seeds_of(results, source)})
-    for count in range(1, _LEFT_OUT + 1):
+    for count in range(1, (1 if len(seeds) > _MANY else _LEFT_OUT) + 1):
         for left in combinations(seeds, count):
             fewer: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
+            changed = False
             for source in sources:
                 experiment, network = source.split("/")
                 of = seeds_of(results, source)
                 rest = {s: v for s, v in of.items() if s not in left}
-                kept = rest if len(rest) >= min(3, len(of)) else dict(of)
-                fewer.setdefault(experiment, {})[network] = kept
-            yield fewer
+                enough = len(rest) >= SEEDS
+                changed |= enough and len(rest) < len(of)
+                fewer.setdefault(experiment, {})[network] = rest if enough else dict(of)
+            if changed:
+                yield fewer
