@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,21 @@ import torch
 
 import residua as rs
 from residua.errors import InputError
-from residua.studies import c1, claim_values, evidence_tables, map_checks, parallel, suite
+from residua.run_config import RunConfig
+from residua.studies import (
+    c1,
+    circles,
+    claim_values,
+    e4,
+    evidence_page,
+    evidence_tables,
+    map_checks,
+    networks,
+    parallel,
+    suite,
+)
 from residua.studies.claims import CLAIMS
+from residua.studies.e8_training import SETTINGS
 from residua.studies.evidence_page import headline
 from residua.studies.evidence_tables import claim_table, counts, verdict_table
 from residua.studies.layers_seen import weight_change
@@ -29,6 +44,7 @@ from residua.studies.verdicts import (
     Tolerance,
     decide,
 )
+from residua.train_config import TrainConfig
 from test_cli import failing, residua
 
 HERE = Path(__file__).parent.parent
@@ -449,10 +465,68 @@ def test_the_page_in_the_docs_is_what_its_results_give(tmp_path):
     form = suite.Form(mark["quick"], mark["first_seed"])
     page = tmp_path / "page.md"
     (tmp_path / "out").mkdir()
-    from residua.studies import evidence_page
-
     every = suite.jobs(form)
     evidence_page.write(tmp_path / "out", suite.results(stored, form), every, form.command, page)
     assert page.read_bytes() == (HERE / "docs/evidence.md").read_bytes()
     written = (tmp_path / "out/evidence.json").read_bytes()
     assert written == (stored / "evidence.json").read_bytes()
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Networks of the suite, small and trained for one epoch."""
+    train = TrainConfig(epochs=1, batch_size=256, accelerator="cpu")
+
+    def config_of(data, weights, rule="none"):
+        return RunConfig(data=data, width=64, depth=6, weights=weights, adaptive=rule, train=train)
+
+    monkeypatch.setattr(networks, "config_of", config_of)
+    monkeypatch.setattr(circles, "EPOCHS", 2)
+    monkeypatch.setattr(circles, "STARTS", 1)
+    monkeypatch.setattr(e4, "TASK", replace(e4.TASK, width=64, train=train))
+    monkeypatch.setattr(map_checks, "STARTS", 20)
+    cells = suite.QUICK_E8.cells[:1]
+    task = replace(suite.QUICK_E8, width=64, cells=cells, train=train, settings=SETTINGS[:1])
+    return {job.name: job for job in suite.jobs(suite.Form(quick=True, seeds=1))} | {
+        "e8/digits-0": suite.Job("e8", "digits", 0, partial(suite._e8, task), 1.0)
+    }
+
+
+def test_every_claim_is_decided_by_what_the_jobs_measure(small, tmp_path):
+    for job in small.values():
+        suite.run(job, tmp_path, None, "a command")
+    found = suite.results(tmp_path, suite.Form(quick=True))
+    three = {
+        e: {n: dict.fromkeys(range(3), of[0]) for n, of in nets.items()}
+        for e, nets in found.items()
+    }
+    assert sum(len(nets) for nets in three.values()) == len(small)
+    for claim in CLAIMS:
+        verdict = decide(claim, three)
+        assert verdict.findings
+        assert all(source.endswith(("mnist", "-shared", "-variable")) for source in verdict.missing)
+    needed = found["e7"]["digits-shared"][0]
+    assert needed["half"]["layers"] == 3
+    assert needed["needed"]["val_loss"] <= needed["needed"]["val_loss_uncut"] + 0.01
+    assert len(found["e4"]["digits"][0]["weight_change"]) == 5
+    at_one, at_zero = (np.array(found["e2"]["digits"][0][k]) for k in ("at_one", "at_zero"))
+    assert ((at_one >= 0) & (at_one + at_zero <= 1)).all()
+    evidence_page.write(
+        tmp_path, three, suite.jobs(suite.Form(quick=True)), "a command", tmp_path / "page.md"
+    )
+    assert "## E7: adaptive depth" in (tmp_path / "page.md").read_text()
+
+
+def test_a_network_that_was_stopped_or_damaged_is_made_whole(small, tmp_path):
+    run = networks.network("digits", "shared", 0, tmp_path)
+    again = networks.network("digits", "shared", 0, tmp_path)
+    assert again.summary == run.summary
+    weights = run.folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    whole = networks.network("digits", "shared", 0, tmp_path)
+    torch.testing.assert_close(whole.net.state_dict(), run.net.state_dict(), rtol=0, atol=0)
+    start, losses = networks.circles_start("shared", 0, tmp_path)
+    (tmp_path / "circles-shared-none-0.safetensors").unlink()
+    same, _ = networks.circles_start("shared", 0, tmp_path)
+    assert losses == [start.train_loss]
+    torch.testing.assert_close(same.net.state_dict(), start.net.state_dict(), rtol=0, atol=0)

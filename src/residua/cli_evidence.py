@@ -104,7 +104,7 @@ def _check(folder: Path, markdown: Path, asked: Asked) -> None:
 def _print(found: "Sequence[Verdict]") -> None:
     from residua.report.tables import Table
     from residua.studies.evidence_page import headline
-    from residua.studies.evidence_tables import UNSURE, counts
+    from residua.studies.evidence_tables import counts, in_words
 
-    rows = [[v.claim, v.said + UNSURE[v.steady], counts(v)] for v in found]
+    rows = [[v.claim, in_words(v), counts(v)] for v in found]
     print_tables([Table(headline(found), ["", "verdict", "criteria met"], rows)])

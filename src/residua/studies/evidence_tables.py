@@ -19,7 +19,7 @@ from residua.studies.verdicts import (
 )
 
 _MET = {"yes": "met", "no": "not met", "reversed": "the opposite", "too few": "too few seeds"}
-UNSURE = {
+_UNSURE = {
     True: "",
     False: "; depends on the seed",
     None: "; too few seeds to tell of what it depends",
@@ -38,12 +38,11 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
         seeds = sorted({f.seeds for f in v.findings if f.seeds})
         span = "–" if not seeds else f"{seeds[0]}" + (f" to {seeds[-1]}" if len(seeds) > 1 else "")
         first = v.findings[0] if v.findings else None
-        said = v.said + (UNSURE[v.steady] if v.said != "not decided" else "")
         rows.append(
             [
                 v.claim,
                 v.text,
-                said,
+                in_words(v),
                 counts(v),
                 f"{first.of.split('/')[1]}: {shown(first)}" if first else "–",
                 span,
@@ -57,6 +56,11 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
         "Depends on the seed: without some one or two seeds the verdict is another."
     )
     return Table("Verdicts", header, rows, note)
+
+
+def in_words(verdict: Verdict) -> str:
+    """Return a verdict, and whether it depends on the seed."""
+    return verdict.said + ("" if verdict.said == "not decided" else _UNSURE[verdict.steady])
 
 
 def counts(verdict: Verdict) -> str:
