@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from residua.report.shown import counted
 from residua.report.tables import Table
 from residua.studies.claims import CLAIMS
 from residua.studies.tables import Seeds, by_seed, interval
@@ -161,7 +162,7 @@ def _symmetry(results: Results) -> list[list[str]]:
     test = stats.mannwhitneyu(share[settled == 1], share[settled == 0])
     area = test.statistic / ((settled == 1).sum() * (settled == 0).sum())
     said = (
-        f"mean share {share[settled == 1].mean():.2f} where it settles ({int(settled.sum())} seeds), "
+        f"mean share {share[settled == 1].mean():.2f} where it settles ({counted(int(settled.sum()), 'seed')}), "
         f"{share[settled == 0].mean():.2f} where not; chance that the first is larger {area:.2f}, "
         f"p = {test.pvalue:.2g} (Mann–Whitney)"
     )
