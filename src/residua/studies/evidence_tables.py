@@ -161,8 +161,9 @@ def _symmetry(results: Results) -> list[list[str]]:
     share, settled = np.array(pairs).T
     test = stats.mannwhitneyu(share[settled == 1], share[settled == 0])
     area = test.statistic / ((settled == 1).sum() * (settled == 0).sum())
+    rests = counted(int(settled.sum()), "seed")
     said = (
-        f"mean share {share[settled == 1].mean():.2f} where it settles ({counted(int(settled.sum()), 'seed')}), "
+        f"mean share {share[settled == 1].mean():.2f} where it settles ({rests}), "
         f"{share[settled == 0].mean():.2f} where not; chance that the first is larger {area:.2f}, "
         f"p = {test.pvalue:.2g} (Mann–Whitney)"
     )
