@@ -19,7 +19,7 @@ from residua.studies.verdicts import (
     seeds_of,
 )
 
-_MET = {"yes": "met", "no": "not met", "reversed": "the opposite", "too few": "too few seeds"}
+_MET = {"yes": "met", "no": "not met", "reversed": "clearly not", "too few": "too few seeds"}
 _UNSURE = {
     True: "",
     False: "; depends on the seed",
@@ -52,9 +52,10 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
         )
     header = ["", "claim", "verdict", "criteria met", "first figure [interval]", "seeds", "paper"]
     note = (
-        "Holds: every criterion is met that could be judged; in part: some are, more than come out as "
-        "the opposite; does not hold: else; not decided: of fewer than three seeds, or of no results. "
-        "Depends on the seed: without some one or two seeds the verdict is another."
+        "Holds: every criterion is met that could be judged; in part: some are, and more than clearly are "
+        "not; does not hold: else; not decided: of fewer than three seeds, or of no results. Clearly not: "
+        "the whole interval lies on the other side of the bound. Depends on the seed: without some one or "
+        "two seeds the verdict is another."
     )
     return Table("Verdicts", header, rows, note)
 
@@ -65,10 +66,10 @@ def in_words(verdict: Verdict) -> str:
 
 
 def counts(verdict: Verdict) -> str:
-    """Return how many of a claim's criteria are met, and how many come out as the opposite."""
+    """Return how many of a claim's criteria are met, and how many clearly are not."""
     answers = [f.answer for f in verdict.findings]
-    opposite = answers.count("reversed")
-    more = f", {opposite} the opposite" if opposite else ""
+    clearly = answers.count("reversed")
+    more = f", {clearly} clearly not" if clearly else ""
     return f"{answers.count('yes')} of {len(answers)}{more}"
 
 

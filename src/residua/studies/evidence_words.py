@@ -6,12 +6,12 @@ INTRO = """The paper's claims C1 to C14 with a verdict each, by experiments E1 t
 networks classify inputs based on their neural transient dynamics", arXiv 2101.03009, which has no
 code). Criteria were written before these results, in `src/residua/studies/claims.py`, with
 knowledge of earlier results of other seeds; those of C1 and C4 are of identities that a mistake
-of ours would break, all others are of what the paper says of networks. Where a direction is
-claimed the opposite is told. Intervals are over seeds. A seed draws initial weights, batches and
-data: on circles all points, on digits the three parts, on MNIST training and validation data (in
-E8 and the networks of C14 the test part is fixed on digits, too). Depth, ridge and settings are
-chosen on validation data; test data is read at the end, and in C10 says which networks are
-equally accurate."""
+of ours would break, all others are of what the paper says of networks. Where the whole interval
+lies on the other side of a bound, the page says "clearly not". Intervals are over seeds. A seed
+draws initial weights, batches and data: on circles all points, on digits the three parts, on
+MNIST training and validation data (in E8 and the networks of C14 the test part is fixed on
+digits, too). Depth, ridge and settings are chosen on validation data; test data is read at the
+end, and in C10 says which networks are equally accurate."""
 
 ASSUMPTIONS = """What the paper leaves unsaid, and what is taken here:
 

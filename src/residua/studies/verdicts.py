@@ -40,7 +40,7 @@ class Above:
         return f"95 % interval above {self.bound:g}"
 
     def __call__(self, values: np.ndarray) -> Judged:
-        """Judge values, one or more; below the bound as clearly is reversed."""
+        """Judge values, one or more; with the whole interval below it is reversed."""
         return _judged(values, lambda low, high: (low > self.bound, high < self.bound))
 
 
@@ -56,7 +56,7 @@ class Below:
         return f"95 % interval below {self.bound:g}"
 
     def __call__(self, values: np.ndarray) -> Judged:
-        """Judge values, one or more; above the bound as clearly is reversed."""
+        """Judge values, one or more; with the whole interval above it is reversed."""
         return _judged(values, lambda low, high: (high < self.bound, low > self.bound))
 
 
@@ -162,7 +162,8 @@ class Part:
 class Claim:
     """A claim of the paper: it holds where all of its parts are met, in part where some are.
 
-    Where as many come out as the opposite as are met, or more, it does not hold.
+    Where as many are reversed (the whole interval on the other side of the bound) as are met, or more,
+    it does not hold.
     """
 
     name: str
