@@ -52,10 +52,10 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
         )
     header = ["", "claim", "verdict", "criteria met", "first figure [interval]", "seeds", "paper"]
     note = (
-        "Holds: every criterion is met that could be judged; in part: some are, and more than clearly are "
-        "not; does not hold: else; not decided: of fewer than three seeds, or of no results. Clearly not: "
-        "the whole interval lies on the other side of the bound. Depends on the seed: without some one or "
-        "two seeds the verdict is another."
+        "Holds: every criterion is met that could be judged; in part: some are, and more than "
+        "clearly are not; does not hold: else; not decided: of fewer than three seeds, or of no "
+        "results. Clearly not: the whole interval lies on the other side of the bound. Depends on "
+        "the seed: without some one or two seeds the verdict is another."
     )
     return Table("Verdicts", header, rows, note)
 
