@@ -205,9 +205,9 @@ def small_e8(monkeypatch):
     """E8 with one cell, two settings and short trainings of real networks on the digits."""
     cell = e8_training.Cell("variable", 2, 0.5)
     train = TrainConfig(epochs=3, batch_size=64, label_smoothing=0.0, accelerator="cpu")
-    task = e8_training.Task("digits", 70, (cell,), train)
+    settings = e8_training.SETTINGS[1:8:6]
+    task = e8_training.Task("digits", 70, (cell,), train, settings=settings)
     monkeypatch.setitem(e8_training.TASKS, "digits", task)
-    monkeypatch.setattr(e8_training, "SETTINGS", e8_training.SETTINGS[1:8:6])
     return task
 
 
