@@ -22,8 +22,9 @@ from residua.studies import (
     circles,
     claim_values,
     e4,
+    evidence_experiments,
     evidence_page,
-    evidence_tables,
+    evidence_questions,
     map_checks,
     networks,
     parallel,
@@ -35,10 +36,8 @@ from residua.studies.evidence_page import headline
 from residua.studies.evidence_tables import claim_table, counts, verdict_table
 from residua.studies.layers_seen import weight_change
 from residua.studies.verdicts import (
-    Above,
-    Below,
     Claim,
-    Differs,
+    Mean,
     Part,
     Rate,
     Tolerance,
@@ -52,21 +51,21 @@ HERE = Path(__file__).parent.parent
 
 def test_an_interval_decides_and_tells_the_opposite():
     values = np.array([1.0, 2.0, 3.0])  # 2 ± 2.4841
-    above = Above(-0.5)(values)
+    above = Mean("above", -0.5)(values)
     assert above.answer == "yes"
     assert (above.value, above.low, above.high) == pytest.approx((2, -0.4841, 4.4841), abs=1e-4)
-    assert [Above(b)(values).answer for b in (-0.5, 0.0, 4.4, 4.5)] == [
+    assert [Mean("above", b)(values).answer for b in (-0.5, 0.0, 4.4, 4.5)] == [
         "yes",
         "no",
         "no",
         "reversed",
     ]
-    assert [Below(b)(values).answer for b in (4.5, 4.4, -0.4, -0.5)] == [
+    assert [Mean("below", b)(values).answer for b in (4.5, 4.4, -0.4, -0.5)] == [
         "yes", "no", "no", "reversed",
     ]  # fmt: skip
-    assert [Differs(b)(values).answer for b in (-0.5, 0.0, 4.5)] == ["yes", "no", "yes"]
-    assert Above(0.0)(np.array([5.0])) == (5, None, None, "too few")
-    assert Above(0.5).said == "95 % interval above 0.5"
+    assert [Mean("without", b)(values).answer for b in (-0.5, 0.0, 4.5)] == ["yes", "no", "yes"]
+    assert Mean("above", 0.0)(np.array([5.0])) == (5, None, None, "too few")
+    assert Mean("above", 0.5).said == "95 % interval above 0.5"
 
 
 def test_a_rate_has_an_interval_and_a_tolerance_the_worst_seed():
@@ -75,9 +74,9 @@ def test_a_rate_has_an_interval_and_a_tolerance_the_worst_seed():
     assert (rate.value, rate.high, rate.answer) == (1, 1, "yes")
     assert Rate(0.5)(np.array([1.0, 1.0, 0.0])).answer == "no"
     assert Rate(0.5)(np.ones(2)).answer == "too few"
-    assert Above(0.0)(np.array([1.0, 1.0])).answer == "too few"
+    assert Mean("above", 0.0)(np.array([1.0, 1.0])).answer == "too few"
     for broken_seed in (math.nan, math.inf):  # of one seed, meets nothing, and is not left out
-        for meets in (Above(0.0), Below(0.0), Differs(0.0), Tolerance(1.0)):
+        for meets in (Mean("above", 0.0), Mean("below", 0.0), Mean("without", 0.0), Tolerance(1.0)):
             given = np.array([0.0, 0.0, broken_seed, 0.0])
             assert meets(given) == (None, None, None, "no")
     assert Rate(0.5)(np.zeros(20)).answer == "reversed"
@@ -93,8 +92,8 @@ CLAIM = Claim(
     "C0",
     "Something.",
     (
-        Part("a", ("e1/circles", "e2/digits"), value("a"), Above(0.0), "some"),
-        Part("b", ("e1/circles",), value("b"), Below(0.0)),
+        Part("a", ("e1/circles", "e2/digits"), value("a"), Mean("above", 0.0), "some"),
+        Part("b", ("e1/circles",), value("b"), Mean("below", 0.0)),
     ),
 )
 
@@ -120,7 +119,7 @@ def test_a_claim_holds_in_part_where_some_criteria_are_met():
     assert (three.said, three.steady) == ("holds", None)  # none can be left out
     rows = verdict_table([three]).rows
     assert rows[0][2] == "holds; too few seeds to tell of what it depends"
-    none = Claim("C0", "", (Part("a", ("e1/circles",), lambda seeds: {}, Above(0.0)),))
+    none = Claim("C0", "", (Part("a", ("e1/circles",), lambda seeds: {}, Mean("above", 0.0)),))
     told = decide(none, results(up, down))
     assert (told.said, told.findings[0].seeds) == ("not decided", 0)
     assert claim_table(told).rows[0][3] == "no such network"
@@ -157,19 +156,19 @@ def test_tables_have_means_over_seeds_beside_the_paper():
             "class_share": 0.125, "weight_change": [1.0, change],
         }  # fmt: skip
 
-    (two,) = evidence_tables.e2_tables({"digits": {0: layers(1.0), 1: layers(3.0)}})
+    (two,) = evidence_experiments.e2_tables({"digits": {0: layers(1.0), 1: layers(3.0)}})
     assert two.rows[0][:2] == ["paper, MNIST", "1.4"]
     assert two.rows[1] == [
         "digits, 256 units", "2 [-10.7, 14.7]", "0.4 → 0.2", "1 → 0.5", "0.25 [0.25, 0.25]", "2",
     ]  # fmt: skip
     one = layers(2.0, 0.5) | {"shared": layers(1.5)}
     starts = {"networks": {"shared-quiet": {"test_error": 3.0, "class_share": 0.5}}}
-    four = evidence_tables.e4_tables({"digits": {0: one}, "digits-starts": {0: starts}})
+    four = evidence_experiments.e4_tables({"digits": {0: one}, "digits-starts": {0: starts}})
     assert four[0].rows[1] == ["digits", "2", "1.5", "0.5", "0.5", "0.125", "0.25; 0.25"]
     assert four[1].rows == [["shared-quiet", "3", "0.5"]]
     cut = {"uncut": {"layers": 15, "test_error": 1.0}, "paper": {"layers": 5, "test_error": 2.0}}
     other = cut | {"paper": {"layers": 9, "test_error": 2.0}}
-    (seven,) = evidence_tables.e7_tables({"circles-shared": {0: cut, 1: other}})
+    (seven,) = evidence_experiments.e7_tables({"circles-shared": {0: cut, 1: other}})
     assert seven.rows[2:] == [
         ["circles-shared", "none", "15 (15 to 15)", "1 [1, 1]", "2"],
         ["circles-shared", "paper's, in training", "7 (5 to 9)", "2 [2, 2]", "2"],
@@ -189,7 +188,7 @@ def test_open_questions_are_answered_from_the_same_results():
         "uncut": {"layers": 15, "test_error": 1.0},
         "needed": {"layers": 4, "test_error": 1.5},
     }
-    rows = evidence_tables.questions(
+    rows = evidence_questions.questions(
         {"e1": {"circles": circles}, "e7": {"digits": {0: needed}}}
     ).rows
     said = {row[0]: row[2] for row in rows}
@@ -439,7 +438,7 @@ def test_a_stopped_suite_keeps_what_is_finished_and_leaves_no_process(number):
     first = subprocess.Popen(
         [*command, "--out", "out"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    training = Path("out/work/circles-shared-none-0/checkpoints")
+    training = Path("out/networks/circles-shared-none-0/checkpoints")
     until = time.monotonic() + 120
     while not training.exists() and time.monotonic() < until:
         time.sleep(0.05)

@@ -39,7 +39,7 @@ ORDER = [
     {"report"},
     {"studies"},
     {"bench"},
-    {"terminal", "cli_options", "cli_fit_options"},
+    {"terminal", "cli_options", "cli_fit_options", "cli_reproduce_options"},
     {"cli_models", "cli_evidence"},
     {"cli_experiments", "cli_depth", "cli_compare", "cli_bench"},
     {"cli"},

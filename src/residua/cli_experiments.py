@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from residua.choices import Reproduced
+from residua import cli_reproduce_options as o
 from residua.cli_evidence import Asked, reproduce_all
 from residua.cli_options import DataDir, Quiet, Threads, command, set_up
 from residua.terminal import out, print_experiment, print_portrait
@@ -71,52 +71,22 @@ def dynamics(
 
 
 def reproduce(
-    experiment: Annotated[
-        Reproduced,
-        typer.Argument(help="The paper's experiment, or all with a verdict on each claim."),
-    ],
-    out_dir: Annotated[
-        Path, typer.Option("--out", help="New folder, or one in which it was stopped.")
-    ],
-    seeds: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="How many seeds, from 0; default 3. all: default what each needs."
-        ),
-    ] = None,
-    run: Annotated[
-        list[Path] | None,
-        typer.Option(help="E3, E5, E6: a finished run instead of training; repeatable."),
-    ] = None,
-    layers: Annotated[
-        int | None, typer.Option(min=2, help="E3: how far the network is run; default 1000.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="E8: digits (default) or mnist.")] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="all: embedded data alone, minutes instead of hours.")
-    ] = False,
-    first_seed: Annotated[
-        int | None, typer.Option(min=0, max=10**8, help="all: the first seed; default 0.")
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="all: an experiment (e1) or a job (e1/circles-0); repeatable."),
-    ] = None,
-    list_jobs: Annotated[
-        bool, typer.Option("--list", help="all: print the jobs, one a line, and do none.")
-    ] = False,
-    pages: Annotated[
-        bool, typer.Option("--pages", help="all: write the pages of what is there; do no job.")
-    ] = False,
-    markdown: Annotated[
-        Path | None, typer.Option(help="all: the page of Markdown; default evidence.md in --out.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="all: processes; default one for each core.")
-    ] = None,
+    experiment: o.Which,
+    out_dir: o.Out,
+    seeds: o.Seeds = None,
+    run: o.Run = None,
+    layers: o.Layers = None,
+    data: o.Data = None,
+    quick: o.Quick = False,
+    first_seed: o.FirstSeed = None,
+    only: o.Only = None,
+    list_jobs: o.ListJobs = False,
+    pages: o.Pages = False,
+    markdown: o.Markdown = None,
+    workers: o.Workers = None,
     data_dir: DataDir = None,
     threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_json: o.AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Repeat an experiment of the paper and set its figures beside the paper's; or all of them.
@@ -139,18 +109,9 @@ def reproduce(
     where = str(data_dir) if data_dir else None
     if experiment == "all":
         asked = Asked(
-            quick=quick,
-            first_seed=first_seed or 0,
-            seeds=seeds,
-            only=tuple(only or ()),
-            list_jobs=list_jobs,
-            pages=pages,
-            markdown=markdown,
-            workers=workers,
-            data_dir=where,
-            as_json=as_json,
-            quiet=quiet,
-        )
+            quick, first_seed or 0, seeds, tuple(only or ()), list_jobs, pages, markdown, workers,
+            where, as_json, quiet,
+        )  # fmt: skip
         reproduce_all(out_dir, asked)
         return
     from residua.studies import experiments

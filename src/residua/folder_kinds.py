@@ -70,7 +70,7 @@ def _experiment(folder: Path) -> str:
         told += f"; read arrays with residua.load({str(arrays[0])!r})"
     if (folder / "evidence.json").exists():
         told += "; its verdicts are in evidence.json, which is plain JSON"
-    trained = runs_in(folder / "training") + runs_in(folder / "work")
+    trained = runs_in(folder / "training") + runs_in(folder / "networks")
     if trained:
         told += f"; its networks are the runs {_listed(trained)}"
     return told

@@ -74,12 +74,8 @@ def early_over_late(net: str) -> Values:
     """Return log of the logits' gain from x_0 over that from x_{T−1}, mean over cells (C8)."""
 
     def of(result: Mapping[str, Any]) -> float:
-        gains = [
-            result["networks"][f"{cell['name']}-{net}"]["logit_gain_by_state"]
-            for cell in result["cells"]
-            if cell["depth"] > 1
-        ]
-        return float(np.mean([np.log(g[0] / g[-2]) for g in gains]))
+        nets = [result["networks"][f"{cell['name']}-{net}"] for cell in result["cells"]]
+        return float(np.mean([v for v in map(gain_fallen, nets) if v is not None]))
 
     return each(of)
 

@@ -23,7 +23,7 @@ from residua.studies.claim_values import (
     with_rest,
 )
 from residua.studies.e8 import STRENGTHS
-from residua.studies.verdicts import Above, Below, Claim, Differs, Part, Rate, Tolerance
+from residua.studies.verdicts import Claim, Mean, Part, Rate, Tolerance
 
 CIRCLES = ("e1/circles",)
 BOTH = ("e5/digits", "e5/mnist")
@@ -56,14 +56,14 @@ CLAIMS = (
                 "eq. 3 less the network: mean abs of class means of y_t, of 1",
                 (*CIRCLES, "e2/digits", "e2/mnist"),
                 each(lambda r: r["eq3"]["ode"]),
-                Below(0.05),
+                Mean("below", 0.05),
                 "reproduces them",
             ),
             Part(
                 "share of the change of y_t over depth that eq. 3 tells: 1 − its error over that of y_1",
                 (*CIRCLES, "e2/digits", "e2/mnist"),
                 each(lambda r: 1 - r["eq3"]["ode"] / r["eq3"]["constant"]),
-                Above(0.8),
+                Mean("above", 0.8),
                 "reproduces it",
             ),
         ),
@@ -77,7 +77,7 @@ CLAIMS = (
                 "then on as the sign of its weight says, both of them (chance: 0.25)",
                 (*CIRCLES, "e2/digits", "e2/mnist"),
                 each(pushes(kind)),
-                Above(0.5),
+                Mean("above", 0.5),
             )
             for kind, signs in (
                 ("cooperation", "w_ij, w_ji > 0"),
@@ -100,13 +100,13 @@ CLAIMS = (
                 "points whose verdict the map run on from beside them confirms",
                 CIRCLES,
                 each(lambda r: r["points"]["confirmed"]),
-                Above(0.95),
+                Mean("above", 0.95),
             ),
             Part(
                 "points that a search from 2,000 random starts finds",
                 CIRCLES,
                 each(lambda r: r["points"]["found"]),
-                Above(0.9),
+                Mean("above", 0.9),
             ),
         ),
     ),
@@ -119,7 +119,7 @@ CLAIMS = (
                 "larger of the same with permuted W and untrained",
                 ("e3/digits", "e3/mnist"),
                 over_nulls(name),
-                Above(0.0),
+                Mean("above", 0.0),
             )
             for name, what in (
                 ("coactivity", "steady co-activity of pairs of inputs"),
@@ -135,7 +135,7 @@ CLAIMS = (
                 "log Fisher ratio at x_T over that at x_1, networks that have not settled",
                 ("e6/digits", "e6/mnist"),
                 growth("fisher", unsettled=True),
-                Above(0.0),
+                Mean("above", 0.0),
                 "class means part with depth",
             ),
         ),
@@ -148,13 +148,13 @@ CLAIMS = (
                 "accuracy of the whole sum less that of the steady part, points; networks that settle",
                 ("e5/circles", *BOTH),
                 of_parts("whole"),
-                Above(0.0),
+                Mean("above", 0.0),
             ),
             Part(
                 "accuracy of the transient part less that of the steady part, points; likewise",
                 ("e5/circles", *BOTH),
                 of_parts("transient"),
-                Above(0.0),
+                Mean("above", 0.0),
             ),
         ),
     ),
@@ -166,7 +166,7 @@ CLAIMS = (
                 "log of the logits' gain from x_0 over that from x_{T−1}, ResNet",
                 ("e8/digits", "e8/mnist"),
                 early_over_late("resnet"),
-                Above(0.0),
+                Mean("above", 0.0),
                 "larger",
             ),
         ),
@@ -179,7 +179,7 @@ CLAIMS = (
                 f"{what}, ResNet less MLP",
                 ("e8/digits", "e8/mnist"),
                 between_nets(of),
-                Differs(0.0),
+                Mean("without", 0.0),
                 "differ in kind",
             )
             for what, of in (
@@ -196,7 +196,7 @@ CLAIMS = (
                 f"accuracy under {kind} noise, ResNet less MLP, points",
                 ("e8/digits", "e8/mnist"),
                 more_robust(kind),
-                Above(0.0),
+                Mean("above", 0.0),
                 "the ResNet is",
             )
             for kind in STRENGTHS
@@ -243,14 +243,14 @@ CLAIMS = (
                         else None
                     )
                 ),
-                Above(-UNCERTAIN),
+                Mean("above", -UNCERTAIN),
                 "100 % with 5 of 15",
             ),
             Part(
                 "accuracy with half the layers taken after training less uncut, points",
                 ("e7/digits-shared", "e7/digits-variable", "e7/mnist-shared", "e7/mnist-variable"),
                 each(lambda r: r["uncut"]["test_error"] - r["half"]["test_error"]),
-                Above(-UNCERTAIN),
+                Mean("above", -UNCERTAIN),
             ),
         ),
     ),
@@ -262,14 +262,14 @@ CLAIMS = (
                 "samples whose residuals move by less than 0.01 a layer at layer 1000",
                 ("e3/digits", "e3/mnist"),
                 each(lambda r: r["single_samples"]["slow"]),
-                Above(0.95),
+                Mean("above", 0.95),
                 "almost all",
             ),
             Part(
                 "median speed of a sample at layer 1000 over that at layer 15",
                 ("e3/digits", "e3/mnist"),
                 each(lambda r: r["single_samples"]["slower"]),
-                Below(0.1),
+                Mean("below", 0.1),
             ),
         ),
     ),
@@ -281,20 +281,20 @@ CLAIMS = (
                 "rank correlation over networks: share of last residuals between classes, test error",
                 ("e4/digits-starts",),
                 each(with_rest),
-                Below(0.0),
+                Mean("below", 0.0),
             ),
             Part(
                 "test error with shared weights less with variable ones, points",
                 ("e4/digits", "e4/mnist"),
                 each(lambda r: r["shared"]["test_error"] - r["test_error"]),
-                Below(0.0),
+                Mean("below", 0.0),
                 "1.4 % less 1.8 %",
             ),
             Part(
                 "share of the last residuals between classes, shared less variable weights",
                 ("e4/digits", "e4/mnist"),
                 each(lambda r: r["shared"]["class_share"] - r["class_share"]),
-                Above(0.0),
+                Mean("above", 0.0),
                 "several points, one common",
             ),
         ),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from residua import run_training, runs
+from residua import runs
 from residua.analysis import Advance
 from residua.data import DataSplits, balanced, loader
 from residua.dynamics.fixed_points import FixedPoints
@@ -23,7 +23,7 @@ from residua.errors import InputError
 from residua.nets import ResNet
 from residua.provenance import machine, versions
 from residua.studies.c5 import features
-from residua.studies.jobs import WORK, repeat, training
+from residua.studies.jobs import WORK, made, repeat, training
 from residua.studies.map_checks import speed_at
 from residua.studies.mnist import CONFIGS
 from residua.studies.reproduction import Reproduction
@@ -45,15 +45,9 @@ PAPER = {
 
 def train(seed: int, folder: Path, *, data_dir: str | None, progress: bool) -> runs.Run:
     """Train E2's network, go on where it was stopped, or read it where it is finished."""
-    if (folder / "summary.json").exists():
-        return runs.read(folder)
-    if (folder / "config.json").exists():
-        return run_training.resume(folder, progress=progress)
-    config = CONFIGS["shared-none"]
-    config = replace(config, data_dir=data_dir, train=replace(config.train, seed=seed))
-    return run_training.start(
-        config, folder, f"residua reproduce E3, seed {seed}", progress=progress
-    )
+    config = replace(CONFIGS["shared-none"], data_dir=data_dir)
+    command = f"residua reproduce E3, seed {seed}"
+    return made(config, seed, folder, command, progress=progress)
 
 
 def check(run: runs.Run) -> ResNet:

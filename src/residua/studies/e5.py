@@ -21,10 +21,10 @@ from residua.provenance import machine, versions
 from residua.run_config import RunConfig
 from residua.store import Network
 from residua.studies import c7
-from residua.studies.circles import fitted_start
 from residua.studies.digits import CONFIGS as DIGITS
 from residua.studies.jobs import WORK, repeat, training
 from residua.studies.mnist import CONFIGS as MNIST
+from residua.studies.networks import circles_start
 from residua.studies.reproduction import Reproduction
 from residua.training import evaluate
 from residua.weights_seen import one_map
@@ -96,9 +96,10 @@ def _trained(study: str, name: str, config: RunConfig, seed: int, folder: Path) 
     return runs.read(where)
 
 
-def _circles(seed: int, folder: Path) -> dict[str, Any]:
+def circles(seed: int, folder: Path) -> dict[str, Any]:
+    """Return E5 and C7 of the circles' network of one seed, which the folder keeps."""
     data = load_data("circles", seed=seed)
-    net = fitted_start("none", data, seed, folder)[0].net.double()
+    net = circles_start("shared", seed, folder)[0].net.double()
     of = {"run": f"circles, seed {seed}", "data": "circles"}
     return measured(net, data, of, seed=seed).summary
 
@@ -114,6 +115,6 @@ def _job(name: str, seed: int, folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    repeat("e5", {"circles": _circles}, range(20))
+    repeat("e5", {"circles": circles}, range(20))
     repeat("e5", {"digits": partial(_job, "digits")}, range(10))
     repeat("e5", {"mnist": partial(_job, "mnist")}, range(3))

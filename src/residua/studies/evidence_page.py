@@ -15,15 +15,9 @@ from residua.report.tables import Table
 from residua.stored import write_json, write_text
 from residua.studies import e8
 from residua.studies.evidence_drawn import drawn
-from residua.studies.evidence_tables import (
-    claim_table,
-    e2_tables,
-    e4_tables,
-    e7_tables,
-    questions,
-    verdict_table,
-    verdicts,
-)
+from residua.studies.evidence_experiments import e2_tables, e4_tables, e7_tables
+from residua.studies.evidence_questions import questions
+from residua.studies.evidence_tables import claim_table, verdict_table, verdicts
 from residua.studies.evidence_words import ASSUMPTIONS, EXPERIMENTS, INTRO
 from residua.studies.suite import Job
 from residua.studies.tables import Seeds, by_seed, made

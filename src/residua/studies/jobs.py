@@ -1,8 +1,8 @@
 """Run the jobs of a study one by one; what is finished is not repeated."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from rich.progress import Progress
 
 from residua import run_training, runs
+from residua.errors import DamagedError
 from residua.progress import quiet_lightning
 from residua.run_config import RunConfig
 
@@ -59,13 +60,20 @@ def training(study: str, config: RunConfig) -> Job:
 
 
 def _train(study: str, config: RunConfig, seed: int, folder: Path) -> dict[str, Any]:
+    return made(config, seed, folder, f"make evidence-{study}").summary
+
+
+def made(
+    config: RunConfig, seed: int, folder: Path, command: str, *, progress: bool = False
+) -> runs.Run:
+    """Return a finished run: read, gone on with where it was stopped or damaged, or trained."""
     if (folder / "summary.json").exists():
-        return runs.read(folder).summary
+        with suppress(DamagedError):  # resume writes it anew from its checkpoint
+            return runs.read(folder)
     if (folder / "config.json").exists():
-        return run_training.resume(folder, progress=False).summary
-    shutil.rmtree(folder, ignore_errors=True)
+        return run_training.resume(folder, progress=progress)
     config = replace(config, train=replace(config.train, seed=seed))
-    return run_training.start(config, folder, f"make evidence-{study}", progress=False).summary
+    return run_training.start(config, folder, command, progress=progress)
 
 
 def results(study: str) -> dict[str, dict[int, dict[str, Any]]]:

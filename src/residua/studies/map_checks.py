@@ -12,6 +12,7 @@ from residua.dynamics.residual_map import ResidualMap, first_pre_activation, res
 from residua.dynamics.search import find_fixed_points
 from residua.moments import class_means, one_hot
 from residua.nets import ResNet
+from residua.tracing import trace
 
 PUSH = 1e-3
 PUSHED = 32  # units that are pushed one by one, drawn by the seed where there are more
@@ -31,7 +32,7 @@ def against_eq3(net: ResNet, x: Tensor, labels: Tensor) -> dict[str, float]:
         labels: their classes.
     """
     residuals, z = residual_map(net), first_pre_activation(net, x)
-    seen = _residuals(net, x)
+    seen = trace(net, x).residuals
     times = torch.arange(net.depth, dtype=z.dtype) * residuals.step_size
     scale = 1 / residuals.step_size
     exact = residuals.trajectory(z, net.depth)
@@ -47,16 +48,6 @@ def against_eq3(net: ResNet, x: Tensor, labels: Tensor) -> dict[str, float]:
         "map_mean": apart(exact),
         "constant": apart(seen[:1].expand_as(seen) * scale),
     }
-
-
-@torch.no_grad()
-def _residuals(net: ResNet, x: Tensor) -> Tensor:
-    state, found = net.lift(x), []
-    for t in range(net.depth):
-        after = net.advance(t, state)
-        found.append(after - state)
-        state = after
-    return torch.stack(found)
 
 
 @torch.no_grad()

@@ -1,21 +1,20 @@
 """The trained networks that experiments share: each is trained once, in a folder that all read."""
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
 
-from residua import run_training, runs
+from residua import runs
 from residua.choices import Adaptive, Weights
 from residua.data import load_data
-from residua.errors import DamagedError
 from residua.nets import ResNet
 from residua.run_config import RunConfig
 from residua.store import load, save
 from residua.stored import read_json, write_json
 from residua.studies.circles import Start, fitted_start
 from residua.studies.digits import CONFIGS as DIGITS
+from residua.studies.jobs import made
 from residua.studies.mnist import CONFIGS as MNIST
 
 
@@ -47,14 +46,8 @@ def network(
     folder = work / f"{data}-{weights}-{rule}-{seed}"
     work.mkdir(parents=True, exist_ok=True)
     with FileLock(work / f"{folder.name}.lock"):
-        if (folder / "summary.json").exists():
-            with suppress(DamagedError):  # resume writes it anew from its checkpoint
-                return runs.read(folder)
-        if (folder / "config.json").exists():
-            return run_training.resume(folder, progress=False)
-        config = config_of(data, weights, rule)
-        config = replace(config, data_dir=data_dir, train=replace(config.train, seed=seed))
-        return run_training.start(config, folder, "residua reproduce all", progress=False)
+        config = replace(config_of(data, weights, rule), data_dir=data_dir)
+        return made(config, seed, folder, "residua reproduce all")
 
 
 def circles_start(

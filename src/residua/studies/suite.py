@@ -2,7 +2,7 @@
 
 The quick form has what is embedded and takes minutes; the full form adds MNIST and more seeds. A job
 needs nothing but its name and the folder, so that any scheduler can run it. Networks that several jobs
-need are trained once, in the folder's work/; a job that needs one that is being trained waits for it.
+need are trained once, in the folder's networks/; a job that needs one being trained waits for it.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from residua.choices import Adaptive, Weights
-from residua.data import load_data
 from residua.errors import InputError
 from residua.folder import make_folder, refuse_existing
 from residua.folder_kinds import EXPERIMENT
@@ -22,10 +21,10 @@ from residua.progress import quiet_lightning
 from residua.stored import read_json, write_json
 from residua.studies import c1, e1, e2, e3, e4, e5, e6, e7, e8
 from residua.studies.e8_training import SETTINGS, TASKS, Cell, Task
-from residua.studies.networks import circles_start, network
+from residua.studies.networks import network
 from residua.studies.verdicts import Results
 
-WORK = "work"
+WORK = "networks"
 LAST = 10**8  # first seed: those of the circles' starts are ten times as large
 # E8 in the quick form: fewer cells and settings.
 QUICK_E8 = replace(
@@ -208,11 +207,7 @@ def _starts(seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:
 
 
 def _e5_circles(seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:
-    data = load_data("circles", seed=seed)
-    net = circles_start("shared", seed, work)[0].net.double()
-    return e5.measured(
-        net, data, {"run": f"circles, seed {seed}", "data": "circles"}, seed=seed
-    ).summary
+    return e5.circles(seed, work)
 
 
 def _e5(data: str, seed: int, work: Path, data_dir: str | None) -> dict[str, Any]:

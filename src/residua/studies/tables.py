@@ -43,6 +43,12 @@ def shown(values: Sequence[float], digits: int = 2) -> str:
     return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
+def figure(values: Sequence[float]) -> str:
+    """Return a mean with its 95 % interval, in three digits; of one value no interval."""
+    mean, low, high = interval(np.array(values, dtype=float))
+    return f"{mean:.3g}" + ("" if np.isnan(low) else f" [{low:.3g}, {high:.3g}]")
+
+
 def asked_and_found(seeds: Seeds, asked: int) -> str:
     """Return the number of seeds, marked where it is not all that were asked for."""
     return str(len(seeds)) if len(seeds) >= asked else f"{len(seeds)} of {asked}, incomplete"

@@ -29,51 +29,33 @@ class Judged(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Above:
-    """The mean over seeds lies above a bound, with its whole 95 % interval (Student's)."""
+class Mean:
+    """The whole 95 % interval (Student's) of the mean over seeds lies on one side of a bound.
 
+    Attributes:
+        side: "above" or "below" the bound, or "without" it: on either side.
+        bound: where a claim would say nothing, or too little.
+    """
+
+    side: Literal["above", "below", "without"]
     bound: float = 0.0
 
     @property
     def said(self) -> str:
         """The criterion in words."""
-        return f"95 % interval above {self.bound:g}"
+        return f"95 % interval {self.side} {self.bound:g}"
 
     def __call__(self, values: np.ndarray) -> Judged:
-        """Judge values, one or more; with the whole interval below it is reversed."""
-        return _judged(values, lambda low, high: (low > self.bound, high < self.bound))
-
-
-@dataclass(frozen=True)
-class Below:
-    """The mean over seeds lies below a bound, with its whole 95 % interval (Student's)."""
-
-    bound: float = 0.0
-
-    @property
-    def said(self) -> str:
-        """The criterion in words."""
-        return f"95 % interval below {self.bound:g}"
-
-    def __call__(self, values: np.ndarray) -> Judged:
-        """Judge values, one or more; with the whole interval above it is reversed."""
-        return _judged(values, lambda low, high: (high < self.bound, low > self.bound))
-
-
-@dataclass(frozen=True)
-class Differs:
-    """The mean over seeds differs from a value, to either side: its 95 % interval does not hold it."""
-
-    value: float = 0.0
-
-    @property
-    def said(self) -> str:
-        """The criterion in words."""
-        return f"95 % interval without {self.value:g}"
-
-    def __call__(self, values: np.ndarray) -> Judged:
-        """Judge values, one or more."""
-        return _judged(values, lambda low, high: (not low <= self.value <= high, False))
+        """Judge values, one or more; with the whole interval on the other side it is reversed."""
+        if not np.isfinite(values).all():
+            return Judged(None, None, None, "no")
+        mean, low, high = interval(values)
+        if len(values) < SEEDS:
+            return Judged(mean, _known(low), _known(high), "too few")
+        sides = {"above": low > self.bound, "below": high < self.bound}
+        met = sides[self.side] if self.side in sides else any(sides.values())
+        answer: Answer = "yes" if met else "reversed" if any(sides.values()) else "no"
+        return Judged(mean, low, high, answer)
 
 
 @dataclass(frozen=True)
@@ -115,7 +97,7 @@ class Tolerance:
         return Judged(worst, None, None, "yes" if worst <= self.most else "no")
 
 
-Criterion = Above | Below | Differs | Rate | Tolerance
+Criterion = Mean | Rate | Tolerance
 
 
 def _known(value: float) -> float | None:
@@ -126,16 +108,6 @@ def rate_interval(hits: int, of: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a rate."""
     found = stats.binomtest(hits, of).proportion_ci(0.95, "wilson")
     return float(found.low), float(found.high)
-
-
-def _judged(values: np.ndarray, sides: Callable[[float, float], tuple[bool, bool]]) -> Judged:
-    if not np.isfinite(values).all():
-        return Judged(None, None, None, "no")
-    mean, low, high = interval(values)
-    if len(values) < SEEDS:
-        return Judged(mean, _known(low), _known(high), "too few")
-    met, reversed_ = sides(low, high)
-    return Judged(mean, low, high, "yes" if met else "reversed" if reversed_ else "no")
 
 
 @dataclass(frozen=True)
