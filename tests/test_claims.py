@@ -131,6 +131,8 @@ def test_a_claim_holds_in_part_where_some_criteria_are_met():
     against = decide(CLAIM, results(up, up))  # as many met as clearly not
     assert (against.said, counts(against)) == ("does not hold", "1 of 2, 1 clearly not")
     assert claim_table(against).rows[1][-1] == "clearly not"
+    zero = decide(CLAIM, results([-0.1, 0.3, -0.2], down[:3]))  # their mean is -9e-18
+    assert claim_table(zero).rows[0][3] == "0 [-0.657, 0.657]"
     assert rows.note == "Not run: e2/digits."
     assert headline([part]) == "Of 1 claims 0 hold, 1 hold in part, 0 do not hold."
 
@@ -359,13 +361,12 @@ QUICK = ("reproduce", "all", "--quick", "--seeds", "2", "--workers", "1")
 
 def test_the_same_results_give_the_same_bytes_and_what_is_finished_is_kept():
     out = Path("out")
-    one = residua(*QUICK, "--only", "c1", "--out", "out")
-    assert "2 new results in out; --pages writes the verdicts" in one.stdout
+    one = residua(*QUICK, "--seeds", "3", "--only", "c1", "--out", "out")
+    assert "3 new results in out; --pages writes the verdicts" in one.stdout
     assert not (out / "evidence.md").exists()
     stamp = (out / "c1/families-0.json").stat().st_mtime_ns
     assert "0 new results in out" in residua(*QUICK, "--only", "c1", "--out", "out").stdout
     assert (out / "c1/families-0.json").stat().st_mtime_ns == stamp
-    residua(*QUICK, "--only", "c1/families-2", "--seeds", "3", "--out", "out")
     done = residua(*QUICK, "--pages", "--out", "out")
     assert "wrote evidence.json and evidence.html into out, and out/evidence.md" in done.stdout
     pages = {n: (out / n).read_bytes() for n in ("evidence.json", "evidence.md", "evidence.html")}
@@ -380,9 +381,16 @@ def test_the_same_results_give_the_same_bytes_and_what_is_finished_is_kept():
         InputError, match=r"residua reproduce all; its verdicts are in evidence.json"
     ):
         rs.load(out)
-    (out / "c1/families-0.json").write_text("{")
     said = "remove it, and the same command makes it anew"
+    for text in ("{", '{"format": -1}'):
+        (out / "c1/families-0.json").write_text(text)
+        failing(said, *QUICK, "--pages", "--out", "out")
+    (out / "c1/families-0.json").write_text('{"format": 2}')
+    failing("was written by a newer residua (format 2", *QUICK, "--pages", "--out", "out")
+    (out / "c1/families-0.json").write_text("{}")
+    said = "results of c1/families lack 'families', which a claim asks for: they are damaged, or of"
     failing(said, *QUICK, "--pages", "--out", "out")
+    assert {n: (out / n).read_bytes() for n in pages} == pages
 
 
 @pytest.mark.parametrize(
@@ -407,7 +415,7 @@ def test_options_of_the_other_form_are_refused(given, said):
 
 
 def test_a_folder_of_another_form_is_refused():
-    residua(*QUICK, "--only", "c1/families-0", "--out", "out")
+    suite.begin(Path("out"), suite.Form(quick=True))
     said = "'out' holds {'experiment': 'all', 'quick': True, 'first_seed': 0}, and this is"
     failing(said, *QUICK, "--first-seed", "3", "--only", "c1", "--out", "out")
     Path("full").mkdir()

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,11 +42,11 @@ def command(*arguments):
 
 
 @pytest.mark.parametrize(
-    ("weights", "rule"),
-    [("shared", "spans"), ("variable", "depth-curve")],
+    ("weights", "rule", "killed"),
+    [("shared", "spans", (0, 2)), ("variable", "depth-curve", (0,))],
 )
-def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights, rule):
-    """A real process, killed by SIGKILL right after a depth change and again later."""
+def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights, rule, killed):
+    """A real process, killed by SIGKILL right after a depth change, and again epochs later."""
     extra = ["--weights", weights, "--adaptive", rule]
     assert residua(*ARGUMENTS, tmp_path / "whole", *extra).returncode == 0
     whole = json.loads((tmp_path / "whole" / "summary.json").read_text())
@@ -53,12 +54,12 @@ def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights, rule):
     change = whole["decisions"][0]["epoch"]
 
     folder = tmp_path / "killed"
-    process = subprocess.Popen(command(*ARGUMENTS, folder, *extra), stderr=subprocess.PIPE)
-    kill_after_epoch(process, folder, change)
-    process = subprocess.Popen(
-        command("resume", folder, "--threads", 1, "--quiet"), stderr=subprocess.PIPE
-    )
-    kill_after_epoch(process, folder, change + 2)
+    for later in killed:
+        begin = (
+            ("resume", folder, "--threads", 1, "--quiet") if later else (*ARGUMENTS, folder, *extra)
+        )
+        process = subprocess.Popen(command(*begin), stderr=subprocess.PIPE)
+        kill_after_epoch(process, folder, change + later)
     add_seconds(folder / "checkpoints" / "last.ckpt", 1000)
     assert residua("resume", folder, "--threads", 1, "--quiet").returncode == 0
     again = json.loads((folder / "summary.json").read_text())
@@ -167,9 +168,21 @@ def stopped(folder, **options):
     return folder / "checkpoints" / "last.ckpt"
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    return tmp_path_factory.mktemp("once") / "run"
+
+
+@pytest.fixture
+def last(once, tmp_path):
+    """The checkpoint of a stopped run of one epoch, in a copy at tmp_path / "run" to be damaged."""
+    if not once.exists():
+        stopped(once, train={"epochs": 1})
+    return shutil.copytree(once, tmp_path / "run") / "checkpoints" / "last.ckpt"
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_truncated_checkpoint_is_refused(tmp_path, share):
-    last = stopped(tmp_path / "run", train={"epochs": 1})
+def test_a_truncated_checkpoint_is_refused(last, tmp_path, share):
     whole = last.read_bytes()
     last.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(rs.InputError, match=r"cannot continue from .*last\.ckpt.*truncated"):
@@ -184,26 +197,29 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, share):
         ({"activation": "tanh"}, "network"),
         ({"train": {"lr": 1e-4}}, "training"),
         ({"adaptive": "paper"}, "callbacks"),
-        ({"data": "changed"}, "data"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused(tmp_path, options, what):
-    if options.get("data"):
-        digits = rs.load_data("digits")
-        x, y = digits.train.x.numpy().copy(), digits.train.y.numpy()
-        np.savez(tmp_path / "mine.npz", x=x, y=y)
-        options = {"data": str(tmp_path / "mine.npz")}
-        last = stopped(tmp_path / "run", train={"epochs": 1}, **options)
-        x[5, 3, 3] += 1
-        np.savez(tmp_path / "mine.npz", x=x, y=y)
-    else:
-        options["train"] = {"epochs": 1} | options.get("train", {})
-        last = stopped(tmp_path / "run", train={"epochs": 1})
-        last.write_bytes(stopped(tmp_path / "other", **options).read_bytes())
+def test_a_checkpoint_of_another_run_is_refused(last, tmp_path, options, what):
+    train = {"epochs": 1} | options.get("train", {})
+    runs.write_config(config(**options | {"train": train}), tmp_path / "run", "test")
+    refused(last, what)
+
+
+def refused(last, what):
     before = last.read_bytes()
     with pytest.raises(rs.InputError, match=f"of another {what}"):
-        run_training.resume(tmp_path / "run", progress=False)
+        run_training.resume(last.parent.parent, progress=False)
     assert last.read_bytes() == before
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path):
+    digits = rs.load_data("digits")
+    x, y = digits.train.x.numpy().copy(), digits.train.y.numpy()
+    np.savez(tmp_path / "mine.npz", x=x, y=y)
+    last = stopped(tmp_path / "run", train={"epochs": 1}, data=str(tmp_path / "mine.npz"))
+    x[5, 3, 3] += 1
+    np.savez(tmp_path / "mine.npz", x=x, y=y)
+    refused(last, "data")
 
 
 def test_divergence_is_said(tmp_path):

@@ -4,12 +4,8 @@ from collections.abc import Sequence
 
 from residua.report.tables import Table
 from residua.studies.claims import CLAIMS
-from residua.studies.verdicts import (
-    Finding,
-    Results,
-    Verdict,
-    decide,
-)
+from residua.studies.tables import in_three
+from residua.studies.verdicts import Finding, Results, Verdict, decide
 
 _MET = {"yes": "met", "no": "not met", "reversed": "clearly not", "too few": "too few seeds"}
 _UNSURE = {
@@ -84,4 +80,4 @@ def shown(f: Finding) -> str:
         return "not a number"
     if f.low is None or f.high is None:
         return f"{f.value:.3g}"
-    return f"{f.value:.3g} [{f.low:.3g}, {f.high:.3g}]"
+    return in_three(f.value, f.low, f.high)

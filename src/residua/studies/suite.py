@@ -18,7 +18,7 @@ from residua.errors import InputError
 from residua.folder import make_folder, refuse_existing
 from residua.folder_kinds import EXPERIMENT
 from residua.progress import quiet_lightning
-from residua.stored import read_json, write_json
+from residua.stored import FORMAT, check_format, read_json, write_json
 from residua.studies import c1, e1, e2, e3, e4, e5, e6, e7, e8
 from residua.studies.e8_training import SETTINGS, TASKS, Cell, Task
 from residua.studies.networks import network
@@ -162,7 +162,7 @@ def run(job: Job, folder: Path, data_dir: str | None, command: str) -> None:
             return
         found = job.make(job.seed, work, data_dir)
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_json(target, found | {"command": command})
+        write_json(target, {"format": FORMAT, **found, "command": command})
 
 
 def results(folder: Path, form: Form) -> Results:
@@ -170,14 +170,17 @@ def results(folder: Path, form: Form) -> Results:
 
     Raises:
         DamagedError: a result cannot be read.
+        InputError: a newer residua wrote one.
     """
+    remedy = "remove it, and the same command makes it anew"
     found: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
     for kind in _QUICK if form.quick else _FULL:
         for path in sorted((folder / kind.experiment).glob(f"{kind.network}-*.json")):
             seed = path.stem.removeprefix(f"{kind.network}-")
             if seed.isdecimal():
                 of = found.setdefault(kind.experiment, {}).setdefault(kind.network, {})
-                of[int(seed)] = read_json(path, "remove it, and the same command makes it anew")
+                of[int(seed)] = read_json(path, remedy)
+                check_format(of[int(seed)], path, remedy)
     return found
 
 

@@ -46,7 +46,13 @@ def shown(values: Sequence[float], digits: int = 2) -> str:
 def figure(values: Sequence[float]) -> str:
     """Return a mean with its 95 % interval, in three digits; of one value no interval."""
     mean, low, high = interval(np.array(values, dtype=float))
-    return f"{mean:.3g}" + ("" if np.isnan(low) else f" [{low:.3g}, {high:.3g}]")
+    return f"{mean:.3g}" if np.isnan(low) else in_three(mean, low, high)
+
+
+def in_three(mean: float, low: float, high: float) -> str:
+    """Return a mean with its interval in three digits; what is rounding beside that is 0."""
+    mean = 0.0 if abs(mean) < 1e-12 * (high - low) else mean
+    return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def asked_and_found(seeds: Seeds, asked: int) -> str:

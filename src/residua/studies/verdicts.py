@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
+from residua.errors import DamagedError
 from residua.studies.tables import Seeds, interval
 
 # Stored results by experiment, network and seed.
@@ -189,7 +190,11 @@ class Verdict:
 
 
 def decide(claim: Claim, results: Results) -> Verdict:
-    """Return the verdict on a claim, and whether it depends on the seed."""
+    """Return the verdict on a claim, and whether it depends on the seed.
+
+    Raises:
+        DamagedError: a result lacks what the claim asks for.
+    """
     findings = _findings(claim, results)
     said = _said(findings)
     fewer = [_said(_findings(claim, some)) for some in _without(claim, results)]
@@ -210,13 +215,23 @@ def _findings(claim: Claim, results: Results) -> list[Finding]:
         for source in part.of:
             seeds = seeds_of(results, source)
             if seeds:
-                values = part.values(seeds)
+                values = _values(part, seeds, source)
                 each = np.array([values[s] for s in sorted(values)], dtype=np.float64)
                 judged = part.meets(each) if values else Judged(None, None, None, "too few")
                 found.append(
                     Finding(part.what, source, part.meets.said, part.paper, len(each), *judged)
                 )
     return found
+
+
+def _values(part: Part, seeds: Seeds, source: str) -> Mapping[int, float]:
+    try:
+        return part.values(seeds)
+    except KeyError as error:
+        raise DamagedError(
+            f"results of {source} lack {error}, which a claim asks for: they are damaged, or of another "
+            "version; remove them, and the same command makes them anew"
+        ) from error
 
 
 def _said(findings: Sequence[Finding]) -> Said:
