@@ -52,6 +52,26 @@ def test_evidence_is_gathered_once_and_plans_that_agree_are_one(trained, monkeyp
     assert {p.keep for p in alike} == {(1, 2)}
 
 
+def test_losses_without_layers_are_taken_once_for_all_depths(trained, monkeypatch):
+    net, fit, held_out = trained
+    asked = []
+
+    def counting(*arguments):
+        found = whole(*arguments)
+        evaluate = found.evaluate
+        return rs.Oracle(found.names, lambda gates: asked.append(gates) or evaluate(gates))
+
+    whole = candidates.evidence
+    monkeypatch.setattr(candidates, "evidence", counting)
+    given = (rs.find_stack(net), "greedy", fit, held_out, cross_entropy)
+    found = Candidates(*given)
+    plans = {keep: found.plans(keep)[0] for keep in (2, 4, 3)}
+    assert len(asked) == 6 + 5 + 4 + 3  # of six layers to two, each once
+    fresh = whole(*given)
+    for keep, plan in plans.items():
+        assert plan == rs.plan_depth(fresh, "greedy", keep=keep)
+
+
 def test_what_no_criterion_can_do_is_refused(trained):
     net, fit, held_out = trained
     with pytest.raises(rs.InputError, match="unknown criterion 'worst'; pass one of"):

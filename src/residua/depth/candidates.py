@@ -3,8 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from residua.depth.criteria import criterion_named, plan_depth
 from residua.depth.evidence import evidence
+from residua.depth.oracle import Oracle
 from residua.depth.plan import DepthPlan
 from residua.errors import InputError
 from residua.layers import ResidualStack
@@ -58,7 +62,8 @@ class Candidates:
         for name in self.names:
             kind = criterion_named(name).evidence
             if kind not in self.read:
-                self.read[kind] = evidence(stack, name, fit_batches, held_out_batches, loss)
+                found = evidence(stack, name, fit_batches, held_out_batches, loss)
+                self.read[kind] = _remembering(found) if isinstance(found, Oracle) else found
 
     def plans(self, keep: int) -> list[DepthPlan]:
         """Return the plans that leave so many layers, each once.
@@ -78,3 +83,21 @@ class Candidates:
         if not found:
             raise refused[0]
         return list(found.values())
+
+
+def _remembering(found: Oracle) -> Oracle:
+    """Return an oracle that evaluates gates once: "greedy" asks for the same at every depth.
+
+    The model must not change meanwhile.
+    """
+    known: dict[tuple[float, ...], Float[Tensor, ""]] = {}
+
+    def evaluate(gates: Float[Tensor, "layer"]) -> Float[Tensor, ""]:
+        if gates.requires_grad:
+            return found.evaluate(gates)
+        key = tuple(gates.tolist())
+        if key not in known:
+            known[key] = found.evaluate(gates)
+        return known[key]
+
+    return Oracle(found.names, evaluate)

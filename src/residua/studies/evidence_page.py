@@ -64,7 +64,7 @@ def write(
 def headline(found: Sequence[Verdict]) -> str:
     """Return how many claims hold, in one sentence."""
     said = [v.said for v in found]
-    unsure = sum(v.steady is False and v.said != "not decided" for v in found)
+    unsure = sum(not v.steady for v in found)
     words = (
         f"Of {len(found)} claims {said.count('holds')} hold, {said.count('holds in part')} hold "
         f"in part, {said.count('does not hold')} do not hold"

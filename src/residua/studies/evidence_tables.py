@@ -5,14 +5,9 @@ from collections.abc import Sequence
 from residua.report.tables import Table
 from residua.studies.claims import CLAIMS
 from residua.studies.tables import in_three
-from residua.studies.verdicts import Finding, Results, Verdict, decide
+from residua.studies.verdicts import DRAWS, STEADY, Finding, Results, Verdict, decide
 
 _MET = {"yes": "met", "no": "not met", "reversed": "clearly not", "too few": "too few seeds"}
-_UNSURE = {
-    True: "",
-    False: "; depends on the seed",
-    None: "; too few seeds to tell of what it depends",
-}
 
 
 def verdicts(results: Results) -> list[Verdict]:
@@ -32,25 +27,28 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
                 v.claim,
                 v.text,
                 in_words(v),
+                f"{v.again:.0%}",
                 counts(v),
                 f"{first.of.split('/')[1]}: {shown(first)}" if first else "–",
                 span,
                 first.paper if first else "–",
             ]
         )
-    header = ["", "claim", "verdict", "criteria met", "first figure [interval]", "seeds", "paper"]
+    header = ["", "claim", "verdict", "again", "criteria met", "first figure [interval]", "seeds"]
+    header += ["paper"]
     note = (
         "Holds: every criterion is met that could be judged; in part: some are, and more than "
         "clearly are not; does not hold: else; not decided: of fewer than three seeds, or of no "
-        "results. Clearly not: the whole interval lies on the other side of the bound. Depends on "
-        "the seed: without some one or two seeds the verdict is another."
+        "results. Clearly not: the whole interval lies on the other side of the bound. Again: of "
+        f"{DRAWS} draws of the seeds anew, those that give the same verdict; below {STEADY:.0%} it "
+        "depends on the seed."
     )
     return Table("Verdicts", header, rows, note)
 
 
 def in_words(verdict: Verdict) -> str:
     """Return a verdict, and whether it depends on the seed."""
-    return verdict.said + ("" if verdict.said == "not decided" else _UNSURE[verdict.steady])
+    return verdict.said + ("" if verdict.steady else "; depends on the seed")
 
 
 def counts(verdict: Verdict) -> str:

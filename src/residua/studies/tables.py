@@ -1,6 +1,7 @@
 """What the sections of docs/studies.md share: tables, intervals, where figures come from."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,13 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
     mean = float(values.mean())
     if len(values) < 2:
         return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    half = _student(len(values) - 1) * float(values.std(ddof=1)) / len(values) ** 0.5
     return mean, mean - half, mean + half
+
+
+@cache
+def _student(degrees: int) -> float:
+    return float(stats.t.ppf(0.975, degrees))
 
 
 def shown(values: Sequence[float], digits: int = 2) -> str:

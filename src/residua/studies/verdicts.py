@@ -1,9 +1,8 @@
 """How a claim is decided: parts with a criterion each, over seeds; holds, in part, or not."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -16,8 +15,8 @@ Results = Mapping[str, Mapping[str, Seeds]]
 Answer = Literal["yes", "no", "reversed", "too few"]
 Said = Literal["holds", "holds in part", "does not hold", "not decided"]
 SEEDS = 3  # at least, of an interval that decides
-_LEFT_OUT = 2  # seeds: a verdict that changes without one or two of them depends on the seed
-_MANY = 25  # seeds of which no pairs are left out: there would be hundreds
+DRAWS = 200  # of the seeds anew
+STEADY = 0.95  # a verdict that comes again in fewer of them depends on the seed
 
 
 class Judged(NamedTuple):
@@ -176,8 +175,7 @@ class Verdict:
         text: what it says.
         said: the verdict.
         findings: each part on each data set that has results.
-        steady: whether the verdict stays the same whichever one or two seeds are left out; None where
-            there are too few to leave one out.
+        again: share of draws of the seeds anew that give the same verdict, see :func:`decide`.
         missing: sources without results.
     """
 
@@ -185,22 +183,36 @@ class Verdict:
     text: str
     said: Said
     findings: tuple[Finding, ...]
-    steady: bool | None
+    again: float
     missing: tuple[str, ...]
+
+    @property
+    def steady(self) -> bool:
+        """Whether other seeds would say the same, as far as these tell."""
+        return self.again >= STEADY
 
 
 def decide(claim: Claim, results: Results) -> Verdict:
     """Return the verdict on a claim, and whether it depends on the seed.
 
+    What other seeds would say: 200 times, a population is drawn from the seeds at hand (the Bayesian
+    bootstrap: weights uniform on the simplex) and as many seeds from that; each data set's apart, a
+    claim's parts on one data set together. So both these seeds and others vary.
+
     Raises:
         DamagedError: a result lacks what the claim asks for.
     """
-    findings = _findings(claim, results)
+    seeds = {source: seeds_of(results, source) for source in claim.sources()}
+    findings = _findings(claim, seeds)
     said = _said(findings)
-    fewer = [_said(_findings(claim, some)) for some in _without(claim, results)]
-    steady = all(other == said for other in fewer) if fewer else None
-    missing = tuple(s for s in claim.sources() if not seeds_of(results, s))
-    return Verdict(claim.name, claim.text, said, tuple(findings), steady, missing)
+    rng = np.random.default_rng(0)
+    others = [
+        _said(_findings(claim, {source: _drawn(of, rng) for source, of in seeds.items()}))
+        for _ in range(DRAWS)
+    ]
+    missing = tuple(source for source, of in seeds.items() if not of)
+    again = others.count(said) / DRAWS
+    return Verdict(claim.name, claim.text, said, tuple(findings), again, missing)
 
 
 def seeds_of(results: Results, source: str) -> Seeds:
@@ -209,11 +221,11 @@ def seeds_of(results: Results, source: str) -> Seeds:
     return results.get(experiment, {}).get(network, {})
 
 
-def _findings(claim: Claim, results: Results) -> list[Finding]:
+def _findings(claim: Claim, results: Mapping[str, Seeds]) -> list[Finding]:
     found = []
     for part in claim.parts:
         for source in part.of:
-            seeds = seeds_of(results, source)
+            seeds = results[source]
             if seeds:
                 values = _values(part, seeds, source)
                 each = np.array([values[s] for s in sorted(values)], dtype=np.float64)
@@ -244,20 +256,10 @@ def _said(findings: Sequence[Finding]) -> Said:
     return "holds in part" if met > opposite else "does not hold"
 
 
-def _without(claim: Claim, results: Results) -> Iterator[Results]:
-    """Yield the results without one, and without two, of the seeds, where three are left at least."""
-    sources = claim.sources()
-    seeds = sorted({s for source in sources for s in seeds_of(results, source)})
-    for count in range(1, (1 if len(seeds) > _MANY else _LEFT_OUT) + 1):
-        for left in combinations(seeds, count):
-            fewer: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
-            changed = False
-            for source in sources:
-                experiment, network = source.split("/")
-                of = seeds_of(results, source)
-                rest = {s: v for s, v in of.items() if s not in left}
-                enough = len(rest) >= SEEDS
-                changed |= enough and len(rest) < len(of)
-                fewer.setdefault(experiment, {})[network] = rest if enough else dict(of)
-            if changed:
-                yield fewer
+def _drawn(seeds: Seeds, rng: np.random.Generator) -> Seeds:
+    """Return as many seeds, drawn from a population that is itself drawn from them."""
+    each = [result for _, result in sorted(seeds.items())]
+    if not each:
+        return {}
+    weights = rng.dirichlet(np.ones(len(each)))
+    return dict(enumerate(each[k] for k in rng.choice(len(each), len(each), p=weights)))
