@@ -5,7 +5,6 @@ DEV = .venvs/dev
 PEERS = .venvs/peers
 BENCH = docs/evidence/bench
 PAPER = $(DEV)/bin/residua reproduce all --first-seed 100 --out docs/evidence/paper --markdown docs/evidence.md
-export PYTHONDONTWRITEBYTECODE = 1
 
 .PHONY: demo test test-browser lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-transformers evidence-e1 evidence-e3 evidence-e5 evidence-e6 evidence-e8 evidence evidence-pages studies bench benchmarks benchmarks-page picture clean
 

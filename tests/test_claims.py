@@ -25,6 +25,7 @@ from residua.studies import (
     evidence_experiments,
     evidence_page,
     evidence_questions,
+    kinds,
     map_checks,
     networks,
     parallel,
@@ -360,7 +361,7 @@ def test_one_job_that_breaks_costs_no_other(tmp_path):
 
     done = []
     failed = parallel.run_all(
-        [job(0, broken), job(1, suite._c1)],
+        [job(0, broken), job(1, kinds._c1)],
         tmp_path,
         workers=1,
         data_dir=None,
@@ -510,13 +511,16 @@ def small(monkeypatch):
 
     monkeypatch.setattr(networks, "config_of", config_of)
     monkeypatch.setattr(circles, "EPOCHS", 2)
-    monkeypatch.setattr(circles, "STARTS", 1)
-    monkeypatch.setattr(e4, "TASK", replace(e4.TASK, width=64, train=train))
+    monkeypatch.setattr(networks, "fitted_start", lambda *a: circles.fitted_start(*a[:-1], 1))
     monkeypatch.setattr(map_checks, "STARTS", 20)
-    cells = suite.QUICK_E8.cells[1:2]
-    task = replace(suite.QUICK_E8, width=64, cells=cells, train=train, settings=SETTINGS[:1])
+    starts = replace(e4.TASK, width=64, train=train)
+    cells = kinds.QUICK_E8.cells[1:2]
+    task = replace(kinds.QUICK_E8, width=64, cells=cells, train=train, settings=SETTINGS[:1])
     return {job.name: job for job in suite.jobs(suite.Form(quick=True, seeds=1))} | {
-        "e8/digits-0": suite.Job("e8", "digits", 0, partial(suite._e8, task), 1.0)
+        "e8/digits-0": suite.Job("e8", "digits", 0, partial(kinds._e8, task), 1.0),
+        "e4/digits-starts-0": suite.Job(
+            "e4", "digits-starts", 0, partial(kinds._starts, starts), 1.0
+        ),
     }
 
 

@@ -62,11 +62,16 @@ def circles(rule: str, weights: Weights, seed: int, folder: Path) -> dict[str, A
 
 
 def fitted_start(
-    rule: str, data: DataSplits, seed: int, folder: Path, weights: Weights = "shared"
+    rule: str,
+    data: DataSplits,
+    seed: int,
+    folder: Path,
+    weights: Weights = "shared",
+    most: int = STARTS,
 ) -> tuple[Start, list[float]]:
-    """Return the best of as many starts as it takes, and the training losses of all."""
+    """Return the best of as many starts as it takes, at most `most`, and the training losses of all."""
     starts: list[Start] = []
-    while len(starts) < STARTS and not any(_fitted(s) for s in starts):
+    while len(starts) < most and not any(_fitted(s) for s in starts):
         shutil.rmtree(folder, ignore_errors=True)
         starts.append(train(rule, data, seed * STARTS + len(starts), folder, weights))
     return min(starts, key=lambda s: s.train_loss), [s.train_loss for s in starts]

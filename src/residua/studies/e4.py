@@ -42,14 +42,21 @@ def measure(data: str, seed: int, work: Path, data_dir: str | None = None) -> di
     return found["variable"] | {"shared": {name: found["shared"][name] for name in kept}}
 
 
-def starts(seed: int, work: Path, data_dir: str | None = None) -> dict[str, Any]:
-    """Return error and class-specific rest of networks from every start, shared and variable (C14)."""
-    data = data_for(TASK, seed, data_dir)
+def starts(task: Task, seed: int, work: Path, data_dir: str | None = None) -> dict[str, Any]:
+    """Return error and class-specific rest of networks from every start, shared and variable (C14).
+
+    Args:
+        task: how they are trained; TASK, or a shorter one.
+        seed: of data, weights and batches.
+        work: for the trainings' files.
+        data_dir: folder of local parquet data sets.
+    """
+    data = data_for(task, seed, data_dir)
     found = {}
-    for cell in TASK.cells:
+    for cell in task.cells:
         for name, setting in STARTS.items():
             net, figures = train(
-                TASK, cell, ("resnet", setting, seed), data, work / f"starts-{seed}"
+                task, cell, ("resnet", setting, seed), data, work / f"starts-{seed}"
             )
             net.eval()
             last = accumulate(net, loader(data.test, BATCH)).residuals
@@ -59,7 +66,7 @@ def starts(seed: int, work: Path, data_dir: str | None = None) -> dict[str, Any]
             }
     return {
         "seed": seed,
-        "data": TASK.data,
+        "data": task.data,
         "networks": found,
         "versions": versions(),
         "machine": machine(),

@@ -17,6 +17,7 @@ from residua.data import DataSplits, load_data, loader
 from residua.depth.pruning import PruneConfig, prune
 from residua.provenance import machine, versions
 from residua.sources import Split
+from residua.studies.circles import STARTS
 from residua.studies.networks import circles_start, network
 from residua.training import evaluate
 
@@ -26,12 +27,20 @@ RULES: tuple[Adaptive, ...] = (*PAPERS, "depth-curve")
 SAMPLES, BATCH = 2000, 500  # training samples from which compensation is fitted
 
 
-def circles(weights: Weights, seed: int, work: Path) -> dict[str, Any]:
-    """Return errors and layers of the circles' networks of one seed, uncut and with the paper's rule."""
+def circles(weights: Weights, seed: int, work: Path, restarts: int = STARTS) -> dict[str, Any]:
+    """Return errors and layers of the circles' networks of one seed, uncut and with the paper's rule.
+
+    Args:
+        weights: shared or variable.
+        seed: of points, weights and batches.
+        work: keeps the networks.
+        restarts: at most, with the paper's rule.
+    """
     data = load_data("circles", seed=seed)
     found: dict[str, Any] = {}
     for rule in PAPERS:
-        best, losses = circles_start(weights, seed, work, rule=rule)
+        most = STARTS if rule == "none" else restarts  # E1 has the uncut ones, too
+        best, losses = circles_start(weights, seed, work, rule=rule, restarts=most)
         error = 100 * (1 - evaluate(best.net, data.test))
         found[_name(rule)] = {
             "test_error": error,

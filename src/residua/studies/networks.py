@@ -12,7 +12,7 @@ from residua.nets import ResNet
 from residua.run_config import RunConfig
 from residua.store import load, save
 from residua.stored import read_json, write_json
-from residua.studies.circles import Start, fitted_start
+from residua.studies.circles import STARTS, Start, fitted_start
 from residua.studies.digits import CONFIGS as DIGITS
 from residua.studies.jobs import made
 from residua.studies.mnist import CONFIGS as MNIST
@@ -51,7 +51,7 @@ def network(
 
 
 def circles_start(
-    weights: Weights, seed: int, work: Path, *, rule: str = "none"
+    weights: Weights, seed: int, work: Path, *, rule: str = "none", restarts: int = STARTS
 ) -> tuple[Start, list[float]]:
     """Return the best start of a network on the circles of one seed, and the training losses of all.
 
@@ -60,6 +60,7 @@ def circles_start(
         seed: of points, weights and batches.
         work: keeps the network; what is there is read.
         rule: takes layers away in training.
+        restarts: at most.
     """
     kept = work / f"circles-{weights}-{rule}-{seed}"
     told, net = kept.with_suffix(".json"), kept.with_suffix(".safetensors")
@@ -67,7 +68,7 @@ def circles_start(
     with FileLock(kept.with_suffix(".lock")):
         if not (told.exists() and net.exists()):
             data = load_data("circles", seed=seed)
-            best, losses = fitted_start(rule, data, seed, kept, weights)
+            best, losses = fitted_start(rule, data, seed, kept, weights, restarts)
             net.unlink(missing_ok=True)
             save(best.net, net)
             figures = {"train_loss": best.train_loss, "train_error": best.train_error}
