@@ -163,17 +163,31 @@ QUICK_E8 = replace(
     cells=(Cell("variable", 1, NOISE), Cell("variable", 3, 0.0), Cell("variable", 3, NOISE)),
     settings=tuple(s for s in SETTINGS if s.lr == 8e-3 and s.gain in (0.3, 4.0)),
 )
-_QUICK_STARTS = replace(e4.TASK, train=replace(e4.TASK.train, epochs=20))
 QUICK = _embedded(
-    Extent(8, 5, 5, 3, e7.PAPERS, ("shared",), (QUICK_E8, 0.4), _QUICK_STARTS),
+    Extent(
+        circles=8,
+        cut_circles=5,
+        digits=5,
+        restarts=3,
+        rules=e7.PAPERS,
+        weights=("shared",),
+        e8=(QUICK_E8, 0.4),
+        starts=replace(e4.TASK, train=replace(e4.TASK.train, epochs=20)),
+    )
 )
 FULL = [
     *_of("mnist", 3, (25.0, 25.0, 4.0, 3.0, 2.0, 60.0)),
     Kind("e8", "mnist", partial(_e8, TASKS["mnist"]), 60.0, 3),
     *_embedded(
         Extent(
-            20, 20, 10, circles.STARTS, e7.RULES, ("shared", "variable"),
-            (TASKS["digits"], 12.0), e4.TASK,
+            circles=20,
+            cut_circles=20,
+            digits=10,
+            restarts=circles.STARTS,
+            rules=e7.RULES,
+            weights=("shared", "variable"),
+            e8=(TASKS["digits"], 5.0),
+            starts=e4.TASK,
         )
     ),
-]  # fmt: skip
+]
