@@ -525,7 +525,7 @@ def test_what_a_flow_refuses():
     with pytest.raises(rs.InputError, match=r"the map is of torch\.float64 and was given"):
         residual_map(SYMMETRIC).flow(z.float(), torch.arange(3.0))
     growing = residual_map(matrix([[50.0]]), activation="relu")
-    with pytest.raises(rs.InputError, match=r"eq\. 3 grows beyond all bounds by time 0\.\d+"):
+    with pytest.raises(rs.InputError, match=r"eq\. 3 grows beyond all bounds by time 0\.7\d+"):
         growing.flow(matrix([[1e290]]), torch.tensor([0.0, 100.0]))
     with pytest.raises(rs.InputError, match=r"eq\. 3 grows beyond all bounds by time 100"):
         growing.flow(matrix([[1e290]]).requires_grad_(), torch.tensor([0.0, 100.0]).double())
