@@ -109,9 +109,18 @@ def reproduce(
     where = str(data_dir) if data_dir else None
     if experiment == "all":
         asked = Asked(
-            quick, first_seed or 0, seeds, tuple(only or ()), list_jobs, pages, markdown, workers,
-            where, as_json, quiet,
-        )  # fmt: skip
+            quick=quick,
+            first_seed=first_seed or 0,
+            seeds=seeds,
+            only=tuple(only or ()),
+            list_jobs=list_jobs,
+            pages=pages,
+            markdown=markdown,
+            workers=workers,
+            data_dir=where,
+            as_json=as_json,
+            quiet=quiet,
+        )
         reproduce_all(out_dir, asked)
         return
     from residua.studies import experiments
