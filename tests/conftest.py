@@ -1,3 +1,4 @@
+import importlib
 import os
 import warnings
 from pathlib import Path
@@ -14,6 +15,16 @@ LONG = (
     "test_training", "test_results", "test_browser", "test_cli", "test_any_model", "test_blocks",
     "test_compare", "test_bench", "test_controller", "test_browser_values",
 )  # fmt: skip
+
+
+def pytest_configure(config):
+    # By jaxtyping's import hook a module whose shapes are checked has all that it is the first to import
+    # compiled anew, in every process: of these that is thousands of files.
+    if not config.getoption(
+        "numprocesses", None
+    ):  # but for the process that only spreads the tests
+        for name in ("torch", "lightning.pytorch", "xarray", "h5py"):
+            importlib.import_module(name)
 
 
 def pytest_collection_modifyitems(items):

@@ -72,7 +72,7 @@ def main(folder: Path, weights: str) -> None:
             "reasons": [d.reason for d in depth.decisions],
             "steps": list(module.net.steps),
         },
-        folder / f"{trainer.global_rank}.pt",
+        folder / f"{weights}-{trainer.global_rank}.pt",
     )
 
 
@@ -82,5 +82,6 @@ def leave() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    for weights in ("shared", "variable"):
+        main(Path(sys.argv[1]), weights)
     leave()

@@ -19,7 +19,6 @@ def task(n, seed):
 
 
 def main(folder: Path, weights: str) -> None:
-    dist.init_process_group("gloo")
     rank = dist.get_rank()
     torch.set_num_threads(1)
     torch.manual_seed(2)
@@ -51,7 +50,7 @@ def main(folder: Path, weights: str) -> None:
             "steps": list(net.steps),
             "loss": float(loss.detach()),
         },
-        folder / f"{rank}.pt",
+        folder / f"{weights}-{rank}.pt",
     )
 
 
@@ -61,5 +60,7 @@ def leave() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    dist.init_process_group("gloo")
+    for weights in ("shared", "variable"):
+        main(Path(sys.argv[1]), weights)
     leave()

@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -331,11 +332,26 @@ def torchrun(script, *arguments):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """Return what both ranks had at the end, by script and weights; each script is run once."""
+    folder = tmp_path_factory.mktemp("ranks")
+
+    @cache
+    def of(script, weights):
+        if not (folder / script).exists():
+            (folder / script).mkdir()
+            torchrun(script, folder / script)
+        files = [folder / script / f"{weights}-{rank}.pt" for rank in (0, 1)]
+        return tuple(torch.load(file, weights_only=True) for file in files)
+
+    return of
+
+
 @pytest.mark.parametrize("weights", ["shared", "variable"])
-def test_two_processes_cut_alike(tmp_path, weights):
+def test_two_processes_cut_alike(ranks, weights):
     """Two gloo ranks with different batches: one decision, equal weights, gradients still averaged."""
-    torchrun("distributed_loop.py", tmp_path, weights)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    first, second = ranks("distributed_loop.py", weights)
     assert first["depths"] == second["depths"]
     assert first["depths"][-1] < 8
     assert first["reasons"] == second["reasons"]
@@ -346,10 +362,9 @@ def test_two_processes_cut_alike(tmp_path, weights):
 
 
 @pytest.mark.parametrize("weights", ["shared", "variable"])
-def test_lightning_on_two_processes_with_an_average(tmp_path, weights):
+def test_lightning_on_two_processes_with_an_average(ranks, weights):
     """The callback wraps the cut model anew, the ranks stay equal, the average is cut alike."""
-    torchrun("distributed_lightning.py", tmp_path, weights)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    first, second = ranks("distributed_lightning.py", weights)
     for name in ("depths", "last", "reasons", "steps"):
         assert first[name] == second[name], name
     assert first["last"] < 8

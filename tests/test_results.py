@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 import xarray as xr
 
 import residua as rs
+from processes import begun, ended, forked
 from residua import run_training, runs
 from residua.atomic import written_whole
 from residua.stored import FORMAT, read_arrays, read_json, write_arrays, write_json
@@ -302,36 +304,28 @@ def test_names_that_no_file_can_have(run, tmp_path):
     failing("is not valid UTF-8; pass another", "inspect", tmp_path / undecodable)
 
 
-KILLED = """
-import sys
-from itertools import count
-from pathlib import Path
-import numpy as np, torch, xarray as xr
-import residua as rs
-from residua.stored import write_arrays, write_json
-folder = Path(sys.argv[1])
-net = rs.ResNet(1000, 1000, 10, depth=2, weights="variable")
-for k in count():
-    write_arrays(xr.Dataset({"x": ("i", np.full(2_000_000, float(k)))}), folder / "analysis.nc")
-    write_json(folder / "summary.json", {"x": [k] * 200_000})
-    for p in net.parameters():
-        torch.nn.init.constant_(p, k)
-    (folder / "model.safetensors").unlink(missing_ok=True)
-    rs.save(net, folder / "model.safetensors")
-"""
+def write_for_ever(folder):
+    net = rs.ResNet(1000, 1000, 10, depth=2, weights="variable")
+    for k in count():
+        write_arrays(xr.Dataset({"x": ("i", np.full(2_000_000, float(k)))}), folder / "analysis.nc")
+        write_json(folder / "summary.json", {"x": [k] * 200_000})
+        for p in net.parameters():
+            torch.nn.init.constant_(p, k)
+        (folder / "model.safetensors").unlink(missing_ok=True)
+        rs.save(net, folder / "model.safetensors")
 
 
 @pytest.mark.parametrize("name", ["analysis.nc", "summary.json", "model.safetensors"])
 def test_a_process_killed_while_it_writes_leaves_whole_files(tmp_path, name):
     parts = f".{name}.*.part"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
+    process = forked(write_for_ever, tmp_path)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_alive():
         written = (tmp_path / "model.safetensors").exists() or name == "model.safetensors"
         if written and any(tmp_path.glob(parts)):
             break
     process.kill()
-    assert process.wait() == -signal.SIGKILL
+    assert ended(process) == -signal.SIGKILL
     values = {read_json(tmp_path / "summary.json")["x"][0]}
     assert len(set(read_json(tmp_path / "summary.json")["x"])) == 1
     arrays = rs.load(tmp_path / "analysis.nc")
@@ -348,14 +342,12 @@ def test_a_process_killed_while_it_writes_leaves_whole_files(tmp_path, name):
 
 def test_a_run_killed_while_its_results_are_written_goes_on(run, tmp_path):
     folder = tmp_path / "killed"
-    command = [sys.executable, "-m", "residua.cli"]
-    arguments = ["fit", "digits", *OPTIONS, "--out", folder]
-    process = subprocess.Popen([*command, *map(str, arguments)], stdout=subprocess.DEVNULL)
+    process = begun("fit", "digits", *OPTIONS, "--out", folder)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_alive():
         if (folder / "model.safetensors").exists():
             process.kill()
-    process.wait()
+    ended(process)
     if not (folder / "summary.json").exists():  # it was not faster
         failing("is not finished; continue it with: residua resume", "inspect", folder)
         assert residua("resume", folder, "--quiet").returncode == 0

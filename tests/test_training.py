@@ -2,15 +2,15 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import residua as rs
+from processes import begun, ended
 from residua import run_training, runs
 from residua.augment import disturb
 from residua.depth.adaptive import AdaptiveDepth
@@ -37,10 +37,6 @@ ARGUMENTS = [
 ]
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "residua.cli", *map(str, arguments)]
-
-
 @pytest.mark.parametrize(
     ("weights", "rule"),
     [("shared", "spans"), ("variable", "depth-curve")],
@@ -58,8 +54,7 @@ def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, weights, rule):
         begin = (
             ("resume", folder, "--threads", 1, "--quiet") if later else (*ARGUMENTS, folder, *extra)
         )
-        process = subprocess.Popen(command(*begin), stderr=subprocess.PIPE)
-        kill_after_epoch(process, folder, change + later)
+        kill_after_epoch(begun(*begin), folder, change + later)
     add_seconds(folder / "checkpoints" / "last.ckpt", 1000)
     assert residua("resume", folder, "--threads", 1, "--quiet").returncode == 0
     again = json.loads((folder / "summary.json").read_text())
@@ -84,7 +79,7 @@ def wait_for_epoch(process, folder, epoch):
     """Wait until the checkpoint of an epoch (from 1) is there."""
     last = folder / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_alive():
         if last.exists():
             try:
                 done = torch.load(last, weights_only=True)["epoch"] + 1
@@ -99,14 +94,13 @@ def kill_after_epoch(process, folder, epoch):
     """Kill once the checkpoint of an epoch is there, and the row that Lightning logs after it."""
     wait_for_epoch(process, folder, epoch)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_alive():
         logs = [path.read_text() for path in folder.glob("logs/*/metrics.csv")]
         if any(f"\n,{epoch - 1}," in text for text in logs):
             break
         time.sleep(0.01)
     process.kill()
-    assert process.wait() == -signal.SIGKILL, process.stderr.read().decode()
-    process.stderr.close()
+    assert ended(process) == -signal.SIGKILL, Path("said").read_text()
 
 
 def test_the_papers_rule_in_training_removes_one_layer_an_epoch(tmp_path):
@@ -230,17 +224,11 @@ def test_divergence_is_said(tmp_path):
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_with_a_sentence_and_status_130(tmp_path, kind):
     folder = tmp_path / "run"
-    process = subprocess.Popen(
-        command("fit", "digits", "--epochs", 500, "--depth", 4, "--quiet", "--out", folder),
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell that runs the tests in the background has its children ignore SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = begun("fit", "digits", "--epochs", 500, "--depth", 4, "--quiet", "--out", folder)
     wait_for_epoch(process, folder, 2)
-    process.send_signal(kind)
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode == 130, said
+    os.kill(process.pid, kind)
+    status, said = ended(process), Path("said").read_text()
+    assert status == 130, said
     assert "residua: training was stopped after" in said
     assert f"of 500 epochs; continue with: residua resume {folder}" in " ".join(said.split())
     assert "Traceback" not in said
@@ -248,15 +236,12 @@ def test_a_signal_ends_with_a_sentence_and_status_130(tmp_path, kind):
 
 def test_a_run_in_progress_is_left_alone(tmp_path):
     folder = tmp_path / "run"
-    process = subprocess.Popen(
-        command("fit", "digits", "--epochs", 500, "--depth", 4, "--quiet", "--out", folder),
-        stderr=subprocess.PIPE,
-    )
+    process = begun("fit", "digits", "--epochs", 500, "--depth", 4, "--quiet", "--out", folder)
     wait_for_epoch(process, folder, 1)
     with pytest.raises(rs.InputError, match="another process is working on the run"):
         run_training.resume(folder, progress=False)
     process.kill()
-    process.communicate()
+    ended(process)
 
 
 def test_a_run_can_be_resumed_from_another_folder(tmp_path, monkeypatch):

@@ -1,0 +1,42 @@
+"""Processes that tests begin, signal and kill.
+
+They are forks of one that has imported residua and Lightning, which takes seconds, and has done nothing
+else. That the installed command is a process of its own is tested in test_cli.py.
+"""
+
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["residua.cli", "residua.run_training", "lightning.pytorch"])
+
+
+def forked(function, *arguments):
+    """Call a function of a module in a process of its own."""
+    process = _FORKS.Process(target=function, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def begun(*arguments):
+    """Begin the command line; what it prints goes into the file "said"."""
+    return forked(_residua, [str(a) for a in arguments])
+
+
+def ended(process, seconds=120):
+    """Return the exit status, negative by a signal, once there is one."""
+    process.join(seconds)
+    assert process.exitcode is not None, f"it goes on after {seconds} seconds"
+    return process.exitcode
+
+
+def _residua(arguments):
+    from residua import cli
+
+    said = os.open(Path("said"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    sys.argv = ["residua", *arguments]
+    cli.main()
