@@ -86,12 +86,19 @@ class Opened:
         self.page.on("dialog", lambda dialog: (self.wrong.append("dialog"), dialog.dismiss()))
         self.page.on("console", lambda m: self.wrong.append(m.text) if m.type == "error" else None)
         self.page.on("request", self.asked)
+        self.session = self.context.new_cdp_session(self.page)
+        self.session.send("Performance.enable", {"timeDomain": "threadTicks"})
         self.page.goto(f"file://{path}")
         self.page.wait_for_selector("html[data-ready]", timeout=60_000)
 
     def asked(self, request):
         if not request.url.startswith(("file:", "data:", "blob:")):
             self.wrong.append(f"request: {request.url}")
+
+    def spent(self, metric):
+        """Return the seconds of a processor that the page has spent on something."""
+        metrics = self.session.send("Performance.getMetrics")["metrics"]
+        return next(m["value"] for m in metrics if m["name"] == metric)
 
     def show(self, name):
         figure = self.page.locator(f"#{name}")

@@ -8,6 +8,7 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Of several processes each computes on one core, and so do those that it starts.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the network
 
 
 # Files that take long, longest first: begun last, one of two processes would wait for the other.

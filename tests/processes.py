@@ -6,8 +6,8 @@ else. That the installed command is a process of its own is tested in test_cli.p
 
 import multiprocessing
 import os
+import runpy
 import sys
-from pathlib import Path
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["residua.cli", "residua.run_training", "lightning.pytorch"])
@@ -25,6 +25,11 @@ def begun(*arguments):
     return forked(_residua, [str(a) for a in arguments])
 
 
+def script(path, *arguments):
+    """Begin a script as Python does; what it prints goes into the file "said"."""
+    return forked(_script, [str(a) for a in (path, *arguments)])
+
+
 def ended(process, seconds=120):
     """Return the exit status, negative by a signal, once there is one."""
     process.join(seconds)
@@ -35,8 +40,18 @@ def ended(process, seconds=120):
 def _residua(arguments):
     from residua import cli
 
-    said = os.open(Path("said"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(said, stream)
+    _say_into_a_file()
     sys.argv = ["residua", *arguments]
     cli.main()
+
+
+def _script(arguments):
+    _say_into_a_file()
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
+def _say_into_a_file():
+    said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(said, stream)
