@@ -3,7 +3,13 @@ import pytest
 
 from residua.studies import e8
 from residua.studies.e8_training import SETTINGS
-from residua.studies.evidence import circles_section, cost_section, section
+from residua.studies.evidence import circles_section, section
+from residua.studies.evidence_costs import (
+    cost_section,
+    dynamics_cost_section,
+    fixed_points_section,
+    streaming_section,
+)
 from residua.studies.evidence_depth import (
     adaptive_section,
     cifar10_section,
@@ -12,14 +18,9 @@ from residua.studies.evidence_depth import (
     prune_section,
     time_section,
 )
-from residua.studies.evidence_dynamics import (
-    dynamics_cost_section,
-    e1_section,
-    e3_section,
-    fixed_points_section,
-)
 from residua.studies.evidence_e8 import e8_section
-from residua.studies.evidence_transients import e5_section, e6_section, streaming_section
+from residua.studies.evidence_questions import _ends
+from residua.studies.evidence_seeds import e1_over_seeds, e3_over_seeds, e5_tables
 from residua.studies.tables import interval
 
 
@@ -147,64 +148,75 @@ def test_cost_reports_median_and_range_of_the_rounds():
     assert "| curve | 1.50 (1.00, 5.00) | 2.3 |" in text
 
 
-def circles_seed(ends, moving, **more):
-    departure = [{"gain": g, "step_size": 1.0, "departure": g / 10} for g in (1.0, 2.0)]
-    found = {"accuracy": 100.0, "ends": ends, "moving": moving, "map_error": 2e-16}
-    found |= {"one_point": len(ends) == 1 and not any(moving), "departure": departure}
-    errors = {"ode_error": 0.25, "ode_error_cumulative": 1.5}
-    return found | errors | {"machine": "m", "versions": {"torch": "1"}} | more
+def test_eq_3_departs_from_the_map_by_the_median_over_seeds():
+    def seed(gap):
+        sizes = ((1.0, 1.0), (1.0, 0.5), (2.0, 1.0), (2.0, 0.5))
+        return {
+            "departure": [{"gain": g, "step_size": h, "departure": gap * g * h} for g, h in sizes]
+        }
+
+    (table,) = e1_over_seeds({"circles": {0: seed(0.1), 1: seed(0.2), 2: seed(0.9)}})
+    assert table.header == ["", "h = 1", "h = 0.5"]
+    assert table.rows == [["1 W", "0.200", "0.100"], ["2 W", "0.400", "0.200"]]
 
 
-def test_e1_reports_rates_of_seeds_and_where_points_end():
-    def end(point, verdict, *shares):
-        return {"point": point, "verdict": verdict, "shares": list(shares)}
+def test_fixed_points_where_classes_are_are_counted_over_seeds():
+    def at(verdict, unstable=0):
+        return {"verdict": verdict, "unstable_dimension": unstable}
 
-    seeds = {
-        0: circles_seed([end([0, 0, 1], "stable", 1.0, 1.0)], [0.0, 0.0]),
-        1: circles_seed([end([1, 0, 0], "saddle", 1.0, 1.0)], [0.0, 0.0], accuracy=99.0),
-        2: circles_seed([end([0, 0, 1], "stable", 1.0, 0.25)], [0.0, 0.75]),
-        3: circles_seed(
-            [end([0, 0, 1], "stable", 1.0, 0.0), end([1, 0, 0], "stable", 0.0, 1.0)], [0.0, 0.0]
-        ),
-    }
-    text = e1_section(seeds)
-    assert "4 of 20, incomplete seeds. 100 % test accuracy: 3 of 4 seeds" in text
-    assert "all test points at one stable fixed point: 1 of 4 seeds" in text
-    assert "all test points at some stable fixed point: 2 of 4 seeds" in text
-    assert "| 2 | 100.0 % | (0, 0, 1) stable: 100 %, 25 % | 0 %, 75 % | 0.25 | 1.50 |" in text
-    assert "| W times 2 | 0.200 |" in text
+    def seed(*slowest):
+        return {"classes": [{"at_mean": None, "at_slowest_sample": s} for s in slowest]}
+
+    one, two = seed(at("saddle", 3), None), seed(at("stable"), at("saddle", 5))
+    one["classes"][1]["at_mean"] = at("stable")
+    (table,) = e3_over_seeds({"mnist": {0: one, 1: two}, "digits": {0: seed(None, None)}})
+    saddles = "2, unstable in 3 to 5 dimensions"
+    assert table.rows == [
+        ["mnist", "1 of 4", "3 of 4", saddles, "1", "2"],
+        ["digits", "0 of 2", "0 of 2", "0", "0", "1"],
+    ]
 
 
-def image_seed(correlation):
-    pairs = {"correlation": correlation, "p": 0.5}
-    feature = {"coactivity": pairs, "coactivity, linear": pairs, "coupling": pairs}
-    feature["shares"] = {"common": 0.5, "between": 0.25, "within": 0.25}
-    rest = {"distance": 0.0, "verdict": "saddle", "unstable_dimension": 3}
-    still = {"ode_positive": 0, "ode_growth": -0.1, "at_mean": None, "at_slowest_sample": None}
-    leaves = {"ode_positive": 2, "ode_growth": 0.3, "at_mean": None, "at_slowest_sample": rest}
+def unit_seed(parts, *, own, layer=4):
     return {
-        "test_error": 1.25,
-        "settled": None,
-        "spread": 0.25,
-        "spread_within": 0.125,
-        "at_zero": 0.98,
-        "single_samples": {"patterns": 7, "patterns_of_several_classes": 1, "speed_median": 0.5},
-        "classes": [still, leaves],
-        "features": {"trained": feature},
-        "machine": "m",
-        "versions": {"torch": "1"},
+        "own_largest": [True] * own + [False] * (10 - own),
+        "settled": 30 if parts else None,
+        "median_layer": layer,
+        "windows": {"input": [10.0, 20.0 + own], "whole": [98.0, 98.0]},
+        "parts": parts,
     }
 
 
-def test_e3_reports_each_seed_and_c5_over_seeds():
-    text = e3_section({s: image_seed(c) for s, c in enumerate((0.1, 0.2, 0.3))})
-    assert (
-        "| 1 | 1.25 % | no | 0.2500 | 0.1250 | 98.0 % | 7 (1) | 0.500 | 1 of 2: 2–2, 0.30 |" in text
-    )
-    assert "| trained | +0.200 [-0.048, +0.448] | 0.500, 0.500, 0.500 |" in text  # t = 4.3027
-    assert (
-        "in 0 of 6 classes, and of the slowest image of the class (of 20) in 3: 3 saddles" in text
-    )
+def test_e5_over_seeds_has_c7_of_the_networks_that_settle():
+    def parts(transient, steady):
+        return {"input": [1.0, 2.0], "transient": [3.0, transient], "steady": [5.0, steady]}
+
+    circles = {s: unit_seed(parts(90.0 + s, 60.0), own=6) for s in range(3)}
+    circles[3] = unit_seed(None, own=8, layer=7)
+    units, windows, c7 = e5_tables({"circles": circles, "mnist": {0: unit_seed(None, own=9)}})
+    assert units.rows[1:] == [
+        ["circles", "6 to 8 of 10", "3 of 4", "4 to 7", "4"],
+        ["mnist", "9 of 10", "0 of 1", "4", "1"],
+    ]
+    assert windows.header == ["part", "circles", "mnist"]
+    assert windows.rows[0] == ["input", "10.0 / 26.5", "10.0 / 29.0"]
+    gap = "31 [28.5, 33.5]"  # t = 4.3027
+    assert c7.rows == [
+        ["circles", "1.0 / 2.0", "3.0 / 91.0", "5.0 / 60.0", gap, "3, 0", "3 of 4"],
+        ["mnist", "–", "–", "–", "–", "–", "0 of 1"],
+    ]
+
+
+def test_c7_is_told_apart_by_where_points_rest():
+    def parts(transient, steady):
+        return {"transient": [0.0, transient], "steady": [0.0, steady]}
+
+    ends = {s: {"one_point": s != 2} for s in range(5)}
+    settled = {0: parts(9.0, 1.0), 1: parts(1.0, 9.0), 2: parts(9.0, 1.0), 3: None}
+    e5 = {s: {"parts": p} for s, p in settled.items()}
+    ((_, source, said, seeds),) = _ends({"e1": {"circles": ends}, "e5": {"circles": e5}})
+    assert (source, seeds) == ("e5/circles", "3")
+    assert "in 1 of 2 where all points rest at one fixed point, in 1 of 1 where" in said
 
 
 def test_costs_of_dynamics_are_ratios_of_one_run():
@@ -240,45 +252,6 @@ def test_a_missed_target_is_said():
         "50 times faster; not reached. Of the points to which the map leads, some are missed."
         in text
     )
-
-
-def unit_seed(parts, *, settled=None, own=6):
-    found = {"own_largest": [True] * own + [False] * (10 - own), "settled": settled}
-    found |= {"windows": {"input": [10.0, 20.0], "whole": [98.0, 98.0]}, "parts": parts}
-    return found | {"median_layer": 4, "machine": "m", "versions": {"torch": "1"}}
-
-
-def test_e5_counts_own_classes_and_judges_c7_over_networks_that_settle():
-    def parts(transient, steady):
-        return {"input": [1.0, 2.0], "transient": [3.0, transient], "steady": [5.0, steady]}
-
-    circles = {
-        s: unit_seed(parts(90.0 + s, 60.0), settled=30) if s < 3 else unit_seed(None)
-        for s in range(4)
-    }
-    ends = {s: {"one_point": s != 2} for s in range(4)}
-    text = e5_section({"circles": circles, "mnist": {0: unit_seed(None, own=9)}}, ends)
-    assert "| mnist | 1 of 3, incomplete | 9 of 10 | 0 of 1 | 4 |" in text
-    assert "| mnist | 10.0 / 20.0 % | 98.0 / 98.0 % |" in text
-    assert "| circles | 3 of 4 | 1.0 / 2.0 % | 3.0 / 91.0 % | 5.0 / 60.0 % | +31.0 [" in text
-    assert "[+28.5, +33.5]: holds | 3, 0 |" in text
-    assert "ahead in 2 of 2 seeds whose test points all rest at one" in text
-    assert "and in 1 of 1 whose" in text
-    assert "| mnist | 0 of 1 | – | – | – | – | – |" in text
-
-
-def test_e6_reports_ratios_and_c6_over_networks_that_move():
-    def seed(last, settled):
-        values = {k: [1.0, 2.0, last] for k in ("distance", "spread", "fisher")}
-        return (
-            values
-            | {"settled": settled, "pairs_closer": 1, "pairs": 45}
-            | {"machine": "m", "versions": {"torch": "1"}}
-        )
-
-    text = e6_section({"digits": {0: seed(8.0, None), 1: seed(8.0, None), 2: seed(100.0, 7)}})
-    assert "| digits | 3 of 10, incomplete | 1 of 3 | 9.28" in text  # (4·4·50)^{1/3}
-    assert "| 4.00 [4.00, 4.00] | 2.00 → 8.00 |" in text
 
 
 def test_streaming_cost_reports_ratios_and_memory():

@@ -15,7 +15,6 @@ from residua.dynamics.prolonged import prolong
 from residua.dynamics.residual_map import ResidualMap, first_pre_activation, residual_map
 from residua.nets import ResNet
 from residua.provenance import machine, versions
-from residua.studies.jobs import repeat
 from residua.studies.map_checks import against_eq3, points, signs, symmetric_share
 from residua.studies.networks import circles_start
 from residua.studies.reproduction import Reproduction
@@ -168,12 +167,3 @@ def _largest(difference: xr.DataArray) -> float:
 
 def _rounded(values: Tensor) -> Any:
     return np.round(values.numpy(force=True), 4).tolist()
-
-
-def _job(seed: int, folder: Path) -> dict[str, Any]:
-    return reproduce(seed, folder).summary
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)  # with 3 units a second thread only costs
-    repeat("e1", {"circles": _job}, range(20))

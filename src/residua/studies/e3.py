@@ -23,7 +23,7 @@ from residua.errors import InputError
 from residua.nets import ResNet
 from residua.provenance import machine, versions
 from residua.studies.c5 import features
-from residua.studies.jobs import WORK, made, repeat, training
+from residua.studies.jobs import made
 from residua.studies.map_checks import speed_at
 from residua.studies.mnist import CONFIGS
 from residua.studies.reproduction import Reproduction
@@ -236,14 +236,3 @@ def _near(found: FixedPoints, start: Tensor) -> dict[str, Any] | None:
 def _class_means(data: DataSplits) -> np.ndarray:
     x, y = data.train.x.flatten(1), data.train.y
     return np.stack([x[y == c].mean(0).numpy() for c in range(len(data.classes))])
-
-
-def _job(seed: int, folder: Path) -> dict[str, Any]:
-    """Measure the network of the study `mnist`, which is trained where it is not yet."""
-    where = WORK / "mnist" / f"shared-none-{seed}"
-    training("mnist", CONFIGS["shared-none"])(seed, where)
-    return reproduce(runs.read(where)).summary
-
-
-if __name__ == "__main__":
-    repeat("e3", {"mnist": _job}, range(3))

@@ -5,8 +5,6 @@ has its largest mean x_T in its own class; the paper reports 9 of 10. Chance is 
 are classes.
 """
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,8 @@ from residua.data import DataSplits, balanced, load_data
 from residua.nets import ResNet
 from residua.overviews import by_unit_and_pair
 from residua.provenance import machine, versions
-from residua.run_config import RunConfig
 from residua.store import Network
 from residua.studies import c7
-from residua.studies.digits import CONFIGS as DIGITS
-from residua.studies.jobs import WORK, repeat, training
-from residua.studies.mnist import CONFIGS as MNIST
 from residua.studies.networks import circles_start
 from residua.studies.reproduction import Reproduction
 from residua.training import evaluate
@@ -89,32 +83,9 @@ def measured(
     return Reproduction(summary, by_unit_and_pair(found.to_dataset(list(data.classes))))
 
 
-def _trained(study: str, name: str, config: RunConfig, seed: int, folder: Path) -> runs.Run:
-    """Return the network of another study, trained where it is not yet."""
-    where = WORK / study / f"{name}-{seed}"
-    training(study, config)(seed, where)
-    return runs.read(where)
-
-
 def circles(seed: int, folder: Path) -> dict[str, Any]:
     """Return E5 and C7 of the circles' network of one seed, which the folder keeps."""
     data = load_data("circles", seed=seed)
     net = circles_start("shared", seed, folder)[0].net.double()
     of = {"run": f"circles, seed {seed}", "data": "circles"}
     return measured(net, data, of, seed=seed).summary
-
-
-NETWORKS: dict[str, Callable[[int, Path], runs.Run]] = {
-    "mnist": partial(_trained, "mnist", "shared-none", MNIST["shared-none"]),
-    "digits": partial(_trained, "digits", "none", DIGITS["none"]),
-}
-
-
-def _job(name: str, seed: int, folder: Path) -> dict[str, Any]:
-    return reproduce(NETWORKS[name](seed, folder)).summary
-
-
-if __name__ == "__main__":
-    repeat("e5", {"circles": circles}, range(20))
-    repeat("e5", {"digits": partial(_job, "digits")}, range(10))
-    repeat("e5", {"mnist": partial(_job, "mnist")}, range(3))

@@ -5,10 +5,6 @@ over seeds: its 95 % interval above 1 says that they part with depth. C6: the sa
 (distance in units of the spread within classes), over networks that have not settled.
 """
 
-from functools import partial
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 
 from residua import runs
@@ -16,7 +12,6 @@ from residua.analysis import Advance, one_pass, settles
 from residua.overviews import by_unit_and_pair
 from residua.provenance import machine, versions
 from residua.studies import e5
-from residua.studies.jobs import repeat
 from residua.studies.reproduction import Reproduction
 from residua.training import evaluate
 from residua.weights_seen import one_map
@@ -59,12 +54,3 @@ def reproduce(
         "machine": machine(),
     }
     return Reproduction(summary, by_unit_and_pair(found.to_dataset(list(data.classes))))
-
-
-def _job(name: str, seed: int, folder: Path) -> dict[str, Any]:
-    return reproduce(e5.NETWORKS[name](seed, folder)).summary
-
-
-if __name__ == "__main__":
-    repeat("e6", {"digits": partial(_job, "digits")}, range(10))
-    repeat("e6", {"mnist": partial(_job, "mnist")}, range(3))

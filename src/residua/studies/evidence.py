@@ -4,10 +4,16 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from residua.studies.evidence_costs import (
+    cost_section,
+    dynamics_cost_section,
+    fixed_points_section,
+    report_section,
+    streaming_section,
+)
 from residua.studies.evidence_depth import (
     adaptive_section,
     cifar10_section,
@@ -16,34 +22,24 @@ from residua.studies.evidence_depth import (
     prune_section,
     time_section,
 )
-from residua.studies.evidence_dynamics import (
-    dynamics_cost_section,
-    e1_section,
-    e3_section,
-    fixed_points_section,
-)
 from residua.studies.evidence_e8 import e8_section
 from residua.studies.evidence_transformers import transformers_section
-from residua.studies.evidence_transients import e5_section, e6_section, streaming_section
 from residua.studies.jobs import RESULTS, results
 from residua.studies.tables import (
     ASKED,
     Seeds,
     asked_and_found,
     interval,
-    made,
     origin,
-    ratio_table,
 )
 
 _HEAD = """# Studies
 
 What `docs/evidence.md`, the verdicts on the paper, leaves out: networks cut while and after
-they train, at length; costs; and results of E1, E3, E5, E6 and E8 of other seeds, made before those of
-`docs/evidence.md`.
+they train, at length; costs; and results of E8 of other seeds, made before those of `docs/evidence.md`.
 
 Written by `make studies` from the JSON in `docs/evidence/`; do not edit. `make evidence-circles`
-(digits, mnist, prune, criteria, cifar10, e1, e3, e5, e6, e8 likewise) and `make bench` repeat what
+(digits, mnist, prune, criteria, cifar10, transformers, e8 likewise) and `make bench` repeat what
 is below, resumable job by job. A difference is paired by seed (same split, same initial weights),
 with Student's 95 % interval over seeds. Recipes, depth and ridge were chosen on validation data, and
 test data is read once per run; with one exception: of the single-seed trials in which the MNIST
@@ -60,16 +56,6 @@ _CIRCLES = """## Circles (E1, E7): 15 layers of 3 logistic units, shared weights
 1,000 training and 1,000 test points a seed, radius ½ and 1. One start fits about half of the time, so
 a seed is started anew, with other weights, until a start classifies every training point right at a
 training loss below 0.002 nats, at most 10 times; the start with the lowest training loss counts.
-"""
-_COST = """## Cost over the plain forward pass: 15 × 1064 units, MNIST's test set
-
-Statistics: moments per class, settle distance and spread. Curve: the normal equations of a head on
-every state, and their solution. Times the forward pass of the same process, rounds interleaved.
-"""
-_REPORT = """## The report: seconds
-
-Written: the page from its stored arrays. Opened: from disk in headless Chromium, until the first figure
-is drawn and the controls answer.
 """
 _NOTES = {
     "digits": "Seconds are upper bounds: one run at a time, beside other work on the machine. ",
@@ -117,18 +103,6 @@ def _counts(values: Iterable[int]) -> str:
     return ", ".join(f"{value}: {n}" for value, n in sorted(Counter(values).items()))
 
 
-def cost_section(found: Mapping[str, Any]) -> str:
-    """Return the cost of streamed measures over the plain forward pass."""
-    return "\n".join([_COST, *ratio_table("measure", found), "", made(found), ""])
-
-
-def report_section(found: Mapping[str, Any]) -> str:
-    """Return how long pages take to write and to open, and how large they are."""
-    lines = ratio_table("page", {"ratios": found["seconds"], "bounds": found["bounds"]})
-    sizes = ", ".join(f"{name}: {n / 1e6:.2f} MB" for name, n in found["bytes"].items())
-    return "\n".join([_REPORT, *lines, "", f"Sizes (at most 8 MB): {sizes}.", made(found), ""])
-
-
 def _uncut(name: str) -> str:
     for rule in ("depth-curve", "paper", "spans"):
         name = name.removesuffix(rule)
@@ -169,17 +143,10 @@ if __name__ == "__main__":
         ("cifar10", cifar10_section),
         ("criteria", criteria_section),
         ("transformers", transformers_section),
+        ("e8", e8_section),
     ):
         if found := results(study):
             parts.append(write_depth(found))
-    for study, write in (("e1", e1_section), ("e3", e3_section)):
-        if found := results(study):
-            parts.append(write(next(iter(found.values()))))
-    if found := results("e5"):
-        parts.append(e5_section(found, results("e1").get("circles")))
-    for study, write_all in (("e6", e6_section), ("e8", e8_section)):
-        if found := results(study):
-            parts.append(write_all(found))
     for name, write_cost in (
         ("cost", cost_section),
         ("streaming_cost", streaming_section),

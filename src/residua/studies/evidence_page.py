@@ -17,14 +17,16 @@ from residua.studies import e8
 from residua.studies.evidence_drawn import drawn
 from residua.studies.evidence_experiments import e2_tables, e4_tables, e7_tables
 from residua.studies.evidence_questions import questions
+from residua.studies.evidence_seeds import e1_over_seeds, e3_over_seeds, e5_tables
 from residua.studies.evidence_tables import claim_table, verdict_table, verdicts
 from residua.studies.evidence_words import ASSUMPTIONS, EXPERIMENTS, INTRO
 from residua.studies.suite import Job
 from residua.studies.tables import Seeds, by_seed, made
 from residua.studies.verdicts import Results, Verdict
 
-_OWN = {"e2": e2_tables, "e4": e4_tables, "e7": e7_tables}
-_EACH: tuple[Experiment, ...] = ("E1", "E3", "E5", "E6", "E8")
+_OWN = {"e2": e2_tables, "e4": e4_tables, "e5": e5_tables, "e7": e7_tables}
+_EACH: tuple[Experiment, ...] = ("E1", "E3", "E6", "E8")  # tables of each seed
+_OVER = {"e1": e1_over_seeds, "e3": e3_over_seeds}
 
 
 class _Part(NamedTuple):
@@ -103,7 +105,7 @@ def _tables(name: str, of: Mapping[str, Seeds]) -> list[Table]:
         for table in experiment_tables(cast(Experiment, name.upper()), found):
             title = f"{network}: {table.title}" if several else table.title
             tables.append(table._replace(title=title))
-    return tables
+    return tables + (_OVER[name](of) if name in _OVER else [])
 
 
 def _families(of: Mapping[str, Seeds]) -> Table:

@@ -31,6 +31,7 @@ def questions(results: Results) -> Table:
                 ]
             )
     rows += _symmetry(results)
+    rows += _ends(results)
     rows += _depths(results)
     for source in ("e8/digits", "e8/mnist"):
         if seeds := by_seed(seeds_of(results, source)):
@@ -83,6 +84,25 @@ def _symmetry(results: Results) -> list[list[str]]:
     return [
         ["Does the symmetric share of W predict settling?", "e1/circles", said, str(len(pairs))]
     ]
+
+
+def _ends(results: Results) -> list[list[str]]:
+    """Return whether C7 goes with where the points of the circles come to rest."""
+    ends = seeds_of(results, "e1/circles")
+    ahead: dict[bool, list[bool]] = {True: [], False: []}
+    for seed, s in seeds_of(results, "e5/circles").items():
+        if s["parts"] and seed in ends:
+            transient, steady = s["parts"]["transient"][1], s["parts"]["steady"][1]
+            ahead[ends[seed]["one_point"]].append(transient > steady)
+    one, several = ahead[True], ahead[False]
+    if not one + several:
+        return []
+    said = (
+        f"the transient part is ahead of the steady one in {sum(one)} of {len(one)} where all points "
+        f"rest at one fixed point, in {sum(several)} of {len(several)} where they do not"
+    )
+    question = "Does it go with one common point of rest that transients decide (C7)?"
+    return [[question, "e5/circles", said, str(len(one + several))]]
 
 
 def _depths(results: Results) -> list[list[str]]:
