@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from residua.studies import e8
-from residua.studies.e8_training import NETS, SETTINGS, TASKS
+from residua.studies.e8_training import TASKS
+from residua.studies.evidence_settings import settings_table
 from residua.studies.tables import ASKED, Seeds, asked_and_found, by_seed, made, table
 
 _VERDICTS = ("ResNet", "MLP", "neither", "one seed")
@@ -39,7 +40,6 @@ def e8_section(found: Mapping[str, Seeds]) -> str:
 def _compared(name: str, seeds: Seeds) -> list[str]:
     found = by_seed(seeds)
     cells = e8.compare(found)
-    tried = found[0]["search"]
     task = TASKS[name]
     some = (
         f", the search on {task.search_samples:,} training samples" if task.search_samples else ""
@@ -69,13 +69,7 @@ def _compared(name: str, seeds: Seeds) -> list[str]:
         "",
         *table(["difference net of clean", *kinds], net),
         "",
-        _edges(cells, tried),
-        "",
-        "Every setting tried, with its validation error in %; the chosen one in bold.",
-        "",
-        *_tried(cells, tried),
-        "",
-        _untrained(cells, tried),
+        settings_table(name, cells, found[0]["search"]).markdown(),
         "",
         made(found[0]),
         "",
@@ -123,54 +117,3 @@ def _said(cells: list[dict[str, Any]]) -> str:
         said = [f"{v} in {len(n)} ({', '.join(n)})" for v, n in of.items() if n]
         lines.append(f"- {kind}: {'; '.join(said) or 'no cell to compare'}.")
     return "\n".join(lines)
-
-
-def _tried(cells: list[dict[str, Any]], tried: Mapping[str, Any]) -> list[str]:
-    header = [f"lr {s.lr:g}, gain {s.gain:g}, bias {s.bias:g}" for s in SETTINGS]
-    rows = []
-    for cell in cells:
-        for net, title in (("resnet", "ResNet"), ("mlp", "MLP")):
-            best = tried[f"{cell['name']}-{net}"]
-            at = {(s["lr"], s["gain"], s["bias"]): f"{s['val_error']:.1f}" for s in best}
-            chosen = (best[0]["lr"], best[0]["gain"], best[0]["bias"])
-            at[chosen] = f"**{at[chosen]}**"
-            rows.append([f"{cell['name']}, {title}", *(at[s.lr, s.gain, s.bias] for s in SETTINGS)])
-    return table(["cell", *header], rows)
-
-
-def _edges(cells: list[dict[str, Any]], tried: Mapping[str, Any]) -> str:
-    """Return how often a search ended at the largest learning rate, and gain, that it holds."""
-    best = [tried[f"{c['name']}-{net}"][0] for c in cells for net in NETS]
-    top = {k: max(getattr(s, k) for s in SETTINGS) for k in ("lr", "gain")}
-    at = {k: sum(b[k] == top[k] for b in best) for k in top}
-    return (
-        f"Of {len(best)} searches {at['lr']} end at the largest learning rate tried, {top['lr']:g}, and "
-        f"{at['gain']} at the largest gain, {top['gain']:g}: a wider search may find better ones."
-    )
-
-
-def _untrained(cells: list[dict[str, Any]], tried: Mapping[str, Any]) -> str:
-    """Return at which depths no usual start of W (gain 1 or less) trains the MLP."""
-    words = []
-    for weights in dict.fromkeys(c["weights"] for c in cells):
-        depths = sorted(
-            {
-                c["depth"]
-                for c in cells
-                if c["weights"] == weights
-                and min(s["val_error"] for s in tried[f"{c['name']}-mlp"] if s["gain"] <= 1) > 50
-            }
-        )
-        said = f"at depth {', '.join(map(str, depths))}" if depths else "at no depth"
-        words.append(f"{said} with {weights} weights")
-    every = [(c, min(s["val_error"] for s in tried[f"{c['name']}-mlp"])) for c in cells]
-    dead = [c["name"] for c, error in every if error > 50]
-    tail = (
-        f"No setting trains it in {', '.join(dead)}."
-        if dead
-        else "Some setting trains it in every cell."
-    )
-    return (
-        "Where no start of gain 1 or less trains the MLP (validation error above 50 %): "
-        f"{'; '.join(words)}. {tail}"
-    )

@@ -18,6 +18,7 @@ from residua.studies.evidence_drawn import drawn
 from residua.studies.evidence_experiments import e2_tables, e4_tables, e7_tables
 from residua.studies.evidence_questions import questions
 from residua.studies.evidence_seeds import e1_over_seeds, e3_over_seeds, e5_tables
+from residua.studies.evidence_settings import e8_over_seeds
 from residua.studies.evidence_tables import claim_table, verdict_table, verdicts
 from residua.studies.evidence_words import ASSUMPTIONS, EXPERIMENTS, INTRO
 from residua.studies.suite import Job
@@ -26,7 +27,7 @@ from residua.studies.verdicts import Results, Verdict
 
 _OWN = {"e2": e2_tables, "e4": e4_tables, "e5": e5_tables, "e7": e7_tables}
 _EACH: tuple[Experiment, ...] = ("E1", "E3", "E6", "E8")  # tables of each seed
-_OVER = {"e1": e1_over_seeds, "e3": e3_over_seeds}
+_OVER = {"e1": e1_over_seeds, "e3": e3_over_seeds, "e8": e8_over_seeds}
 
 
 class _Part(NamedTuple):

@@ -1,0 +1,72 @@
+"""E8's searches as tables: every setting tried for each architecture, and what their ends say."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from residua.report.tables import Table
+from residua.studies.e8_training import NETS
+from residua.studies.tables import Seeds, by_seed
+
+Search = Mapping[
+    str, Sequence[Mapping[str, float]]
+]  # settings by cell and architecture, best first
+_TITLES = {"resnet": "ResNet", "mlp": "MLP"}
+_KEYS = ("lr", "gain", "bias")
+_USUAL = 1.0  # gain of W up to which a start is a usual one
+_UNTRAINED = 50  # validation error, in %
+
+
+def e8_over_seeds(found: Mapping[str, Seeds]) -> list[Table]:
+    """Return the settings of each data set's search, which all seeds share."""
+    tables = []
+    for data, seeds in found.items():
+        first = by_seed(seeds)[0]
+        tables.append(settings_table(data, first["cells"], first["search"]))
+    return tables
+
+
+def settings_table(data: str, cells: Sequence[Mapping[str, Any]], tried: Search) -> Table:
+    """Return the validation error of every setting, the chosen ones marked."""
+    settings = sorted({_key(s) for each in tried.values() for s in each})
+    rows = []
+    for cell in cells:
+        for net in NETS:
+            best = tried[f"{cell['name']}-{net}"]
+            at = {_key(s): f"{s['val_error']:.1f}" for s in best}
+            at[_key(best[0])] += "*"
+            rows.append([f"{cell['name']}, {_TITLES[net]}", *(at.get(k, "–") for k in settings)])
+    header = ["", *(f"{lr:g}, {gain:g}, {bias:g}" for lr, gain, bias in settings)]
+    note = (
+        "Learning rate, gain of W and bias at the start; validation error in %, by a seed of its own; "
+        f"* is taken. {_edges(cells, tried)} {_untrained(cells, tried)}"
+    )
+    return Table(f"{data}: every setting tried", header, rows, note)
+
+
+def _key(setting: Mapping[str, float]) -> tuple[float, ...]:
+    return tuple(setting[k] for k in _KEYS)
+
+
+def _edges(cells: Sequence[Mapping[str, Any]], tried: Search) -> str:
+    """Return how often a search ended at the largest learning rate, and gain, that it holds."""
+    best = [tried[f"{c['name']}-{net}"][0] for c in cells for net in NETS]
+    top = {k: max(s[k] for each in tried.values() for s in each) for k in ("lr", "gain")}
+    at = {k: sum(b[k] == top[k] for b in best) for k in top}
+    return (
+        f"Of {len(best)} searches {at['lr']} end at the largest learning rate tried, {top['lr']:g}, and "
+        f"{at['gain']} at the largest gain, {top['gain']:g}: a wider search may find better ones."
+    )
+
+
+def _untrained(cells: Sequence[Mapping[str, Any]], tried: Search) -> str:
+    """Return in which cells no usual start of W trains the MLP, and in which none at all does."""
+
+    def dead(most: float) -> list[str]:
+        names = [c["name"] for c in cells]
+        usual = {n: [s for s in tried[f"{n}-mlp"] if s["gain"] <= most] for n in names}
+        return [n for n in names if min(s["val_error"] for s in usual[n]) > _UNTRAINED]
+
+    said = f"No start of gain {_USUAL:g} or less trains the MLP in {', '.join(dead(_USUAL)) or 'no cell'}"
+    none = dead(float("inf"))
+    tail = f"none at all in {', '.join(none)}" if none else "some setting does in every cell"
+    return f"{said} (error above {_UNTRAINED} %); {tail}."
