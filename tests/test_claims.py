@@ -420,6 +420,7 @@ def test_the_same_results_give_the_same_bytes_and_what_is_finished_is_kept():
     [
         (("E1", "--quick"), "--quick is an option of 'all', not of 'E1'; leave it out"),
         (("E1", "--only", "e1"), "--only is an option of 'all', not of 'E1'"),
+        (("E7",), "E7 has no command of its own: pass all --only e7, and all --pages when that is"),
         (("all", "--data", "mnist"), "--data is an option of single experiments, not of 'all'"),
         (("all", "--run", "x"), "--run is an option of single experiments, not of 'all'"),
         (("all", "--only", "e77"), "there is no job 'e77'"),

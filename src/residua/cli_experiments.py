@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -105,6 +105,8 @@ def reproduce(
         "--workers": workers,
     }
     of_one = {"--run": run or None, "--layers": layers, "--data": data, "--threads": threads}
+    if experiment == "E2" or experiment == "E4" or experiment == "E7":
+        _refuse_alone(experiment)
     _refuse(experiment, of_one if experiment == "all" else of_all)
     where = str(data_dir) if data_dir else None
     if experiment == "all":
@@ -135,6 +137,16 @@ def reproduce(
         return
     print_experiment(experiment, found)
     out.print(f"wrote {experiment.lower()}.json and report.html into {out_dir}", soft_wrap=True)
+
+
+def _refuse_alone(experiment: str) -> NoReturn:
+    from residua.errors import InputError
+
+    job = experiment.lower()
+    raise InputError(
+        f"{experiment} has no command of its own: pass all --only {job}, and all --pages when that is "
+        "done"
+    )
 
 
 def _refuse(experiment: str, others: dict[str, Any]) -> None:

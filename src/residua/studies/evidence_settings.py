@@ -63,10 +63,12 @@ def _untrained(cells: Sequence[Mapping[str, Any]], tried: Search) -> str:
 
     def dead(most: float) -> list[str]:
         names = [c["name"] for c in cells]
-        usual = {n: [s for s in tried[f"{n}-mlp"] if s["gain"] <= most] for n in names}
-        return [n for n in names if min(s["val_error"] for s in usual[n]) > _UNTRAINED]
+        errors = {
+            n: [s["val_error"] for s in tried[f"{n}-mlp"] if s["gain"] <= most] for n in names
+        }
+        return [n for n in names if min(errors[n]) > _UNTRAINED]
 
-    said = f"No start of gain {_USUAL:g} or less trains the MLP in {', '.join(dead(_USUAL)) or 'no cell'}"
-    none = dead(float("inf"))
+    usual, none = dead(_USUAL), dead(float("inf"))
+    said = f"No start of gain {_USUAL:g} or less trains the MLP in {', '.join(usual) or 'no cell'}"
     tail = f"none at all in {', '.join(none)}" if none else "some setting does in every cell"
     return f"{said} (error above {_UNTRAINED} %); {tail}."
