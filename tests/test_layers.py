@@ -26,7 +26,7 @@ ORDER = [
     {"depth"},
     {"progress", "folder", "teaching"},
     {"train_config"},
-    {"augment", "checkpoints", "trainers"},
+    {"augment", "checkpoints", "trainers", "training_bar"},
     {"followed", "weights_seen"},
     {"overviews"},
     {"training", "healing", "analysis", "folder_kinds"},

@@ -63,22 +63,28 @@ def test_a_run_comes_back_bit_for_bit_after_a_move_in_a_fresh_process(copy):
     assert not found.net.training
     assert found.summary["format"] == found.analysis.attrs["format"] == FORMAT
     code = """
-import hashlib, json, sys
+import contextlib, hashlib, io, json, sys
 sys.modules["lightning"] = sys.modules["filelock"] = None  # the extra `train` is not needed
 import residua as rs
 run = rs.load(sys.argv[1])
 weights = {n: hashlib.sha256(v.numpy().tobytes()).hexdigest() for n, v in run.net.state_dict().items()}
 arrays = {n: hashlib.sha256(v.values.tobytes()).hexdigest() for n, v in run.analysis.items()}
-print(json.dumps([weights, arrays, run.summary, run.config.train.epochs]))
+del sys.modules["filelock"]  # the command line has it from torch
+from residua import cli
+sys.argv = ["residua", "dynamics", sys.argv[1], "--starts", "2", "--layers", "3", "--json"]
+with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+    cli.main()
+units = json.loads(out.getvalue())["units"]
+print(json.dumps([weights, arrays, run.summary, run.config.train.epochs, units]))
 """
     moved = copy.parent / "moved"
     copy.rename(moved)
-    weights, arrays, summary, epochs = fresh(code, moved)
+    weights, arrays, summary, epochs, units = fresh(code, moved)
     for name, value in found.net.state_dict().items():
         assert weights[name] == hashlib.sha256(value.numpy().tobytes()).hexdigest()
     for name, value in found.analysis.items():
         assert arrays[name] == hashlib.sha256(value.values.tobytes()).hexdigest()
-    assert (summary, epochs) == (found.summary, 2)
+    assert (summary, epochs, units) == (found.summary, 2, 66)
 
 
 def test_what_start_returns_is_what_load_gives(tmp_path):

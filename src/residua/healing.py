@@ -20,12 +20,13 @@ from residua.errors import InputError, StoppedError
 from residua.inputs import as_any_inputs, check_labels, split_batch
 from residua.layers import weight_of
 from residua.losses import Loss, cross_entropy, sample_losses
-from residua.progress import StepBar, quietly
+from residua.progress import quietly
 from residua.running import renew_running_statistics
 from residua.stack import FoundStack
 from residua.streaming import evaluating, refuse_iterators
 from residua.teaching import Paired, distance, divergence, outputs_and_states, paired
 from residua.trainers import brought_back, make_trainer
+from residua.training_bar import StepBar
 
 HEALING = "healing.ckpt"
 

@@ -18,12 +18,12 @@ from residua.choices import Optimizer
 from residua.data import DataSplits, loader
 from residua.errors import InputError, StoppedError
 from residua.layers import like, outputs_of
-from residua.progress import TrainingBar
 from residua.running import renew_running_statistics
 from residua.sources import Split
 from residua.stack import find_stages
 from residua.train_config import TrainConfig
 from residua.trainers import brought_back, make_trainer
+from residua.training_bar import TrainingBar
 
 
 class Classifier(L.LightningModule):
