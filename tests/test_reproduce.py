@@ -244,6 +244,16 @@ def test_e8_from_the_command_line_searches_once_and_goes_on(small_e8, tmp_path):
     assert (out / "report.html").read_text(encoding="utf-8").count("<figure ") == 3
 
 
+def test_what_a_killed_training_of_e8_left_is_cleared_by_the_next(small_e8, tmp_path):
+    left = tmp_path / ".variable-2-noisy-mlp-0.008-0.3--3-0" / "checkpoints"
+    left.mkdir(parents=True)
+    (left / "last.ckpt").write_text("of a killed one")
+    data = e8_training.data_for(small_e8, 0)
+    what = ("mlp", e8_training.Setting(0.008, 0.3, -3.0), 0)
+    e8_training.train(small_e8, small_e8.cells[0], what, data, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_e8s_seeds_share_their_test_data_and_nothing_else_is_test_data(small_e8):
     a, b = (e8_training.data_for(small_e8, seed) for seed in (0, 1))
     assert torch.equal(a.test.x, b.test.x)

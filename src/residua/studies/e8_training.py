@@ -4,9 +4,9 @@ Test data takes no part in anything here. The test split is the same for all see
 training and validation data anew from the rest, weights and batches. The search has a seed of its own.
 """
 
-from dataclasses import asdict, dataclass, replace
+import shutil
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -159,13 +159,16 @@ def train(
     )
     initialise(made, setting)
     config = replace(task.train, lr=setting.lr, input_noise=cell.input_noise, seed=seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder) as work:
-        try:
-            fit(made, data, config, Path(work), progress=False)
-        except InputError as error:
-            if "diverged" not in str(error):
-                raise
+    # Named by what it trains: one that was killed leaves this alone, and the next one clears it away.
+    work = folder / f".{cell.name}-{net}-{'-'.join(f'{v:g}' for v in (*astuple(setting), seed))}"
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        fit(made, data, config, work, progress=False)
+    except InputError as error:
+        if "diverged" not in str(error):
+            raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     figures = {
         "val_error": 100 * (1 - evaluate(made, data.val)),
         "val_loss": mean_loss(made, data.val),
