@@ -19,13 +19,12 @@ LONG = (
 
 
 def pytest_configure(config):
+    if config.getoption("numprocesses", None):
+        return  # this process only spreads the tests over others
     # By jaxtyping's import hook a module whose shapes are checked has all that it is the first to import
     # compiled anew, in every process: of these that is thousands of files.
-    if not config.getoption(
-        "numprocesses", None
-    ):  # but for the process that only spreads the tests
-        for name in ("torch", "lightning.pytorch", "xarray", "h5py"):
-            importlib.import_module(name)
+    for name in ("torch", "lightning.pytorch", "xarray", "h5py"):
+        importlib.import_module(name)
 
 
 def pytest_collection_modifyitems(items):

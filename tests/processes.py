@@ -7,6 +7,7 @@ else. That the installed command is a process of its own is tested in test_cli.p
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -41,6 +42,8 @@ def _residua(arguments):
     from residua import cli
 
     _say_into_a_file()
+    # A shell that runs the tests in the background has its children ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["residua", *arguments]
     cli.main()
 
