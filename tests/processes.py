@@ -1,12 +1,11 @@
 """Processes that tests begin, signal and kill.
 
 They are forks of one that has imported residua and Lightning, which takes seconds, and has done nothing
-else. That the installed command is a process of its own is tested in test_cli.py.
+else. The command line as a process from its first import on: test_cli.py, test_claims.py, `make demo`.
 """
 
 import multiprocessing
 import os
-import runpy
 import signal
 import sys
 
@@ -26,35 +25,26 @@ def begun(*arguments):
     return forked(_residua, [str(a) for a in arguments])
 
 
-def script(path, *arguments):
-    """Begin a script as Python does; what it prints goes into the file "said"."""
-    return forked(_script, [str(a) for a in (path, *arguments)])
-
-
 def ended(process, seconds=120):
     """Return the exit status, negative by a signal, once there is one."""
     process.join(seconds)
-    assert process.exitcode is not None, f"it goes on after {seconds} seconds"
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError(f"it went on after {seconds} seconds")
     return process.exitcode
 
 
 def _residua(arguments):
+    _say_into_a_file()
     from residua import cli
 
-    _say_into_a_file()
     # A shell that runs the tests in the background has its children ignore SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["residua", *arguments]
     cli.main()
 
 
-def _script(arguments):
-    _say_into_a_file()
-    sys.argv = arguments
-    runpy.run_path(arguments[0], run_name="__main__")
-
-
 def _say_into_a_file():
-    said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(said, stream)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import residua as rs
-from residua.errors import InputError
+from residua.errors import DamagedError, InputError
 from residua.run_config import RunConfig
 from residua.studies import (
     c1,
@@ -180,22 +180,24 @@ def test_tables_have_means_over_seeds_beside_the_paper():
             "class_share": 0.125, "weight_change": [1.0, change],
         }  # fmt: skip
 
-    (two,) = evidence_experiments.e2_tables({"digits": {0: layers(1.0), 1: layers(3.0)}})
+    (two,) = evidence_experiments.e2_tables(
+        {"digits": dict(enumerate(map(layers, (1.0, 3.0, 2.0))))}
+    )
     assert two.rows[0][:2] == ["paper, MNIST", "1.4"]
     assert two.rows[1] == [
-        "digits, 256 units", "2 [-10.7, 14.7]", "0.4 → 0.2", "1 → 0.5", "0.25 [0.25, 0.25]", "2",
-    ]  # fmt: skip
+        "digits, 256 units", "2 [-0.484, 4.48]", "0.4 → 0.2", "1 → 0.5", "0.25 [0.25, 0.25]", "3",
+    ]  # fmt: skip  # t = 4.3027
     one = layers(2.0, 0.5) | {"shared": layers(1.5)}
     starts = {"networks": {"shared-quiet": {"test_error": 3.0, "class_share": 0.5}}}
     four = evidence_experiments.e4_tables({"digits": {0: one}, "digits-starts": {0: starts}})
-    assert four[0].rows[1] == ["digits", "2", "1.5", "0.5", "0.5", "0.125", "0.25; 0.25"]
+    assert four[0].rows[1] == ["digits", "2", "1.5", "0.5", "0.5", "0.125", "0.25; 0.25", "1"]
     assert four[1].rows == [["shared-quiet", "3", "0.5"]]
     cut = {"uncut": {"layers": 15, "test_error": 1.0}, "paper": {"layers": 5, "test_error": 2.0}}
     other = cut | {"paper": {"layers": 9, "test_error": 2.0}}
     (seven,) = evidence_experiments.e7_tables({"circles-shared": {0: cut, 1: other}})
     assert seven.rows[2:] == [
-        ["circles-shared", "none", "15 (15 to 15)", "1 [1, 1]", "2"],
-        ["circles-shared", "paper's, in training", "7 (5 to 9)", "2 [2, 2]", "2"],
+        ["circles-shared", "none", "15 (15 to 15)", "1", "2"],
+        ["circles-shared", "paper's, in training", "7 (5 to 9)", "2", "2"],
     ]
 
 
@@ -403,14 +405,18 @@ def test_the_same_results_give_the_same_bytes_and_what_is_finished_is_kept():
         InputError, match=r"residua reproduce all; its verdicts are in evidence.json"
     ):
         rs.load(out)
-    said = "remove it, and the same command makes it anew"
+    said = "remove it, and `residua reproduce all` without --pages makes it anew"
     for text in ("{", '{"format": -1}'):
         (out / "c1/families-0.json").write_text(text)
         failing(said, *QUICK, "--pages", "--out", "out")
     (out / "c1/families-0.json").write_text('{"format": 2}')
     failing("was written by a newer residua (format 2", *QUICK, "--pages", "--out", "out")
     (out / "c1/families-0.json").write_text("{}")
-    said = "results of c1/families lack 'families', which a claim asks for: they are damaged, or of"
+    said = "c1/families-0.json' is damaged: it lacks 'command', which other seeds have; remove it"
+    failing(said, *QUICK, "--pages", "--out", "out")
+    for seed in range(3):
+        (out / f"c1/families-{seed}.json").write_text("{}")
+    said = "results of c1/families lack 'families': they are damaged, or of another version; remove"
     failing(said, *QUICK, "--pages", "--out", "out")
     assert {n: (out / n).read_bytes() for n in pages} == pages
 
@@ -420,7 +426,10 @@ def test_the_same_results_give_the_same_bytes_and_what_is_finished_is_kept():
     [
         (("E1", "--quick"), "--quick is an option of 'all', not of 'E1'; leave it out"),
         (("E1", "--only", "e1"), "--only is an option of 'all', not of 'E1'"),
-        (("E7",), "E7 has no command of its own: pass all --only e7, and all --pages when that is"),
+        (
+            ("E7",),
+            "E7 has no command of its own; run: residua reproduce all --only e7 --out FOLDER",
+        ),
         (("all", "--data", "mnist"), "--data is an option of single experiments, not of 'all'"),
         (("all", "--run", "x"), "--run is an option of single experiments, not of 'all'"),
         (("all", "--only", "e77"), "there is no job 'e77'"),
@@ -525,6 +534,10 @@ def small(monkeypatch):
     }
 
 
+def _without(key, seeds):
+    return {seed: {k: v for k, v in result.items() if k != key} for seed, result in seeds.items()}
+
+
 def test_every_claim_is_decided_by_what_the_jobs_measure(small, tmp_path):
     for job in small.values():
         suite.run(job, tmp_path, None, "a command")
@@ -540,6 +553,18 @@ def test_every_claim_is_decided_by_what_the_jobs_measure(small, tmp_path):
         assert verdict.findings
         assert all(source.endswith(("mnist", "-shared", "-variable")) for source in verdict.missing)
     assert [v.claim for v in judged] == [claim.name for claim in CLAIMS]
+    pages = {p.name: p.read_bytes() for p in (tmp_path / "page.md", tmp_path / "evidence.json")}
+    for lost, of in (
+        ("windows", "e5"),
+        ("one_point", "e1/circles"),
+        ("at_zero", "e3"),
+    ):
+        less = {
+            e: {n: _without(lost, seeds) for n, seeds in nets.items()} for e, nets in three.items()
+        }
+        with pytest.raises(DamagedError, match=f"results of {of} lack '{lost}': they are damaged"):
+            evidence_page.write(tmp_path, less, every, "a command", tmp_path / "page.md")
+    assert pages == {name: (tmp_path / name).read_bytes() for name in pages}
     needed = found["e7"]["digits-shared"][0]
     assert needed["half"]["layers"] == 3
     assert needed["needed"]["val_loss"] <= needed["needed"]["val_loss_uncut"] + 0.01

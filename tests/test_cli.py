@@ -187,7 +187,7 @@ def test_users_own_data(tmp_path):
 
 
 def test_the_main_job_cuts_depth_at_the_same_accuracy(tmp_path):
-    """As a user has it: a process, without the checks of shapes, that says nothing but its JSON."""
+    """In a process without the checks of shapes, that says nothing but its JSON."""
     status = ended(begun("demo", "--out", tmp_path / "demo", "--json"), 300)
     said = Path("said").read_text()
     assert status == 0, said

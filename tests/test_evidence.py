@@ -19,8 +19,8 @@ from residua.studies.evidence_depth import (
     time_section,
 )
 from residua.studies.evidence_e8 import e8_section
-from residua.studies.evidence_questions import _ends
 from residua.studies.evidence_seeds import e1_over_seeds, e3_over_seeds, e5_tables
+from residua.studies.evidence_settings import e8_over_seeds
 from residua.studies.tables import interval
 
 
@@ -198,7 +198,7 @@ def test_e5_over_seeds_has_c7_of_the_networks_that_settle():
         ["circles", "6 to 8 of 10", "3 of 4", "4 to 7", "4"],
         ["mnist", "9 of 10", "0 of 1", "4", "1"],
     ]
-    assert windows.header == ["part", "circles", "mnist"]
+    assert windows.header == ["part", "circles, 4 seeds", "mnist, 1 seed"]
     assert windows.rows[0] == ["input", "10.0 / 26.5", "10.0 / 29.0"]
     gap = "31 [28.5, 33.5]"  # t = 4.3027
     assert c7.rows == [
@@ -207,16 +207,18 @@ def test_e5_over_seeds_has_c7_of_the_networks_that_settle():
     ]
 
 
-def test_c7_is_told_apart_by_where_points_rest():
-    def parts(transient, steady):
-        return {"transient": [0.0, transient], "steady": [0.0, steady]}
+def test_seeds_of_two_searches_have_a_table_each_and_one_setting_is_no_edge():
+    def seed(error):
+        tried = [{"lr": 0.1, "gain": g, "bias": 0.0, "val_error": error + g} for g in (4.0, 8.0)]
+        return {"cells": [{"name": "c"}], "search": {"c-resnet": tried, "c-mlp": tried}}
 
-    ends = {s: {"one_point": s != 2} for s in range(5)}
-    settled = {0: parts(9.0, 1.0), 1: parts(1.0, 9.0), 2: parts(9.0, 1.0), 3: None}
-    e5 = {s: {"parts": p} for s, p in settled.items()}
-    ((_, source, said, seeds),) = _ends({"e1": {"circles": ends}, "e5": {"circles": e5}})
-    assert (source, seeds) == ("e5/circles", "3")
-    assert "in 1 of 2 where all points rest at one fixed point, in 1 of 1 where" in said
+    one, two = e8_over_seeds({"digits": {0: seed(1.0), 1: seed(60.0), 2: seed(1.0)}})
+    assert [t.title.split(":")[0] for t in (one, two)] == ["digits, seeds 0, 2", "digits, seeds 1"]
+    assert one.rows == [["c, ResNet", "5.0*", "9.0"], ["c, MLP", "5.0*", "9.0"]]
+    assert "Of 2 searches 0 at the largest gain tried, 8: a wider" in one.note
+    assert "learning rate tried" not in one.note
+    # None of these is a usual start.
+    assert two.note.endswith("trains the MLP in no cell (error above 50 %); none at all in c.")
 
 
 def test_costs_of_dynamics_are_ratios_of_one_run():

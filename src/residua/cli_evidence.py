@@ -95,6 +95,8 @@ def _check(folder: Path, markdown: Path, asked: Asked) -> None:
 
     if markdown.parent != folder and not markdown.parent.is_dir():
         raise InputError(f"there is no folder {str(markdown.parent)!r} for the page; make it first")
+    if markdown.is_dir():
+        raise InputError(f"{str(markdown)!r} is a folder; pass a file for the page")
     if asked.pages and asked.only:
         raise InputError("--pages shows all results, and --only does some jobs; pass one of them")
     if asked.pages and not any(folder.glob("*/*-*.json")):

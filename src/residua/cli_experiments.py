@@ -144,8 +144,8 @@ def _refuse_alone(experiment: str) -> NoReturn:
 
     job = experiment.lower()
     raise InputError(
-        f"{experiment} has no command of its own: pass all --only {job}, and all --pages when that is "
-        "done"
+        f"{experiment} has no command of its own; run: residua reproduce all --only {job} --out FOLDER "
+        f"(--quick: on embedded data alone), and then the same with --pages instead of --only {job}"
     )
 
 

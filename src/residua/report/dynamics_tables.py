@@ -47,8 +47,8 @@ def e3_tables(found: dict[str, Any]) -> list[Table]:
     paper = ["paper", "1.40 %", "", "", "almost 0", "most", "", "3 of 10 classes: 1"]
     rows = [_e3_row(key, s) for key, s in results.items()]
     note = (
-        "spread: over samples, mean over units; at 0: residuals below 0.01; ends: patterns of units at "
-        "1 among 200 samples; eigenvalues > 0: of eq. 3 at a class's mean residual."
+        "spread: over samples, mean over units; at 0: residuals below 0.01; ends: patterns of units "
+        "above ½ among 200 samples; eigenvalues > 0: of eq. 3 at a class's mean residual."
     )
     parts = ["", "", "co-activity", "p", "coupling", "p", "common", "class", "sample"]
     shares = [[key, *row] for key, s in results.items() for row in _c5_rows(s["features"])]

@@ -151,7 +151,10 @@ def trained(
 def train(
     task: Task, cell: Cell, what: tuple[Net, Setting, int], data: DataSplits, folder: Path
 ) -> tuple[Network, dict[str, Any]]:
-    """Train one network; return it with validation error (in %) and loss (in nats)."""
+    """Train one network; return it with validation error (in %) and loss (in nats).
+
+    Of one network and seed no two processes may train in one folder at once; callers hold its lock.
+    """
     net, setting, seed = what
     torch.manual_seed(seed)
     made = build(
@@ -161,7 +164,8 @@ def train(
     config = replace(task.train, lr=setting.lr, input_noise=cell.input_noise, seed=seed)
     # Named by what it trains: one that was killed leaves this alone, and the next one clears it away.
     work = folder / f".{cell.name}-{net}-{'-'.join(f'{v:g}' for v in (*astuple(setting), seed))}"
-    shutil.rmtree(work, ignore_errors=True)
+    if work.exists():
+        shutil.rmtree(work)
     try:
         fit(made, data, config, work, progress=False)
     except InputError as error:

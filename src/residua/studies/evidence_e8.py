@@ -41,6 +41,7 @@ def _compared(name: str, seeds: Seeds) -> list[str]:
     found = by_seed(seeds)
     cells = e8.compare(found)
     task = TASKS[name]
+    searched = settings_table(name, cells, found[0]["search"])
     some = (
         f", the search on {task.search_samples:,} training samples" if task.search_samples else ""
     )
@@ -69,7 +70,9 @@ def _compared(name: str, seeds: Seeds) -> list[str]:
         "",
         *table(["difference net of clean", *kinds], net),
         "",
-        settings_table(name, cells, found[0]["search"]).markdown(),
+        f"#### {searched.title}",
+        "",
+        searched.markdown(),
         "",
         made(found[0]),
         "",

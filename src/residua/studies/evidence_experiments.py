@@ -34,7 +34,7 @@ def e2_tables(found: Mapping[str, Seeds]) -> list[Table]:
 
 def e4_tables(found: Mapping[str, Seeds]) -> list[Table]:
     """Return E4: weights of each layer's own beside shared ones; C14's networks."""
-    rows = [["paper, MNIST", "1.8", "1.4", "0", "0", "", "more"]]
+    rows = [["paper, MNIST", "1.8", "1.4", "0", "0", "", "more", ""]]
     for data in (d for d in found if d != "digits-starts"):
         each = by_seed(found[data])
         rows.append(
@@ -47,10 +47,11 @@ def e4_tables(found: Mapping[str, Seeds]) -> list[Table]:
                 figure([s["class_share"] for s in each]),
                 f"{figure([s['at_one'][-1] for s in each])}; "
                 f"{figure([s['shared']['at_one'][-1] for s in each])}",
+                str(len(each)),
             ]
         )
     header = ["", "test error, %", "shared", "spread at layer 5 over layer 1", "W_15 less W_14"]
-    header += ["between classes, last layer", "share at 1: variable; shared"]
+    header += ["between classes, last layer", "share at 1: variable; shared", "seeds"]
     note = (
         "W_15 less W_14: Frobenius norm over that of W_15, √2 for unrelated matrices, 0 for one; "
         "between classes: share of the mean square of the last residual."

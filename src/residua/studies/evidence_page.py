@@ -23,7 +23,7 @@ from residua.studies.evidence_tables import claim_table, verdict_table, verdicts
 from residua.studies.evidence_words import ASSUMPTIONS, EXPERIMENTS, INTRO
 from residua.studies.suite import Job
 from residua.studies.tables import Seeds, by_seed, made
-from residua.studies.verdicts import Results, Verdict
+from residua.studies.verdicts import Results, Verdict, lacking
 
 _OWN = {"e2": e2_tables, "e4": e4_tables, "e5": e5_tables, "e7": e7_tables}
 _EACH: tuple[Experiment, ...] = ("E1", "E3", "E6", "E8")  # tables of each seed
@@ -49,18 +49,23 @@ def write(
         every: all jobs of the form, for what was not run.
         command: what makes the results.
         markdown: the page.
+
+    Raises:
+        DamagedError: a result lacks what is shown; nothing is written.
     """
     found = verdicts(results)
-    write_json(
-        folder / "evidence.json", {"command": command, "verdicts": [asdict(v) for v in found]}
-    )
     parts = _parts(results, found)
+    sections = _sections(results, parts)
     left = _left(every, results)
-    write_text(markdown, _markdown(parts, command, left))
     tables = [t for part in parts[:2] for t in part.tables]
     lead = " ".join(INTRO.split()) + (f" {left}" if left else "")
     words = Words("residua: evidence", headline(found), lead, command)
-    write_sections(folder / "evidence.html", words, _sections(results, parts), tables=tables)
+    # Only now: a result that lacks something leaves all three as they were.
+    write_json(
+        folder / "evidence.json", {"command": command, "verdicts": [asdict(v) for v in found]}
+    )
+    write_text(markdown, _markdown(parts, command, left))
+    write_sections(folder / "evidence.html", words, sections, tables=tables)
     return found
 
 
@@ -86,9 +91,10 @@ def _parts(results: Results, found: Sequence[Verdict]) -> list[_Part]:
         of = results.get(name, {})
         if of:
             each = [s for seeds in of.values() for s in seeds.values()]
-            versions = " ".join(dict.fromkeys(map(made, each)))
-            said = f"{words.does}\nWhat differs: {words.differs}\n{versions}"
-            parts.append(_Part(words.title, said, _tables(name, of)))
+            with lacking(name):
+                versions = " ".join(dict.fromkeys(map(made, each)))
+                said = f"{words.does}\nWhat differs: {words.differs}\n{versions}"
+                parts.append(_Part(words.title, said, _tables(name, of)))
     return parts
 
 
@@ -150,13 +156,13 @@ def _markdown(parts: Sequence[_Part], command: str, left: str) -> str:
         f"Written by `{command}` from its results; do not edit.",
         "",
     ]
-    lines += [left, ""] if left else []
-    for part in parts:
+    for k, part in enumerate(parts):
         lines += [f"## {part.heading}", ""] if part.heading else []
         lines += [*part.said.replace("\n", "\n\n").split("\n"), ""] if part.said else []
         for table in part.tables:
             level = "###" if part.heading else "##"
             lines += [f"{level} {table.title}", "", table.markdown(), ""]
+        lines += [left, ""] if left and k == 0 else []  # below the verdicts
     return "\n".join([*lines, "## Assumptions", "", ASSUMPTIONS, ""])
 
 
@@ -166,7 +172,8 @@ def _sections(results: Results, parts: Sequence[_Part]) -> dict[str, Section]:
     found = {"claims": evidence_section((), (), claims.tables)}
     for part in experiments:
         name = part.heading.split(":")[0]
-        figures = drawn(name.lower(), results)
+        with lacking(name.lower()):
+            figures = drawn(name.lower(), results)
         section = evidence_section(figures, (part.heading, *part.said.split("\n")), part.tables)
         for network, seeds in (results["e8"] if name == "E8" else {}).items():
             noise = comparison_section(e8.compare(by_seed(seeds)))

@@ -9,7 +9,7 @@ from scipy import stats
 from residua.report.shown import counted
 from residua.report.tables import Table
 from residua.studies.tables import by_seed, figure
-from residua.studies.verdicts import Results, rate_interval, seeds_of
+from residua.studies.verdicts import Results, lacking, rate_interval, seeds_of
 
 
 def questions(results: Results) -> Table:
@@ -17,11 +17,13 @@ def questions(results: Results) -> Table:
     rows: list[list[str]] = []
     circles = by_seed(seeds_of(results, "e1/circles"))
     if circles:
-        rows += _rates(circles)
+        with lacking("e1/circles"):
+            rows += _rates(circles)
     for source in ("e1/circles", "e2/digits", "e2/mnist"):
         if seeds := by_seed(seeds_of(results, source)):
-            exact = figure([s["eq3"]["map_mean"] for s in seeds])
-            ode = figure([s["eq3"]["ode"] for s in seeds])
+            with lacking(source):
+                exact = figure([s["eq3"]["map_mean"] for s in seeds])
+                ode = figure([s["eq3"]["ode"] for s in seeds])
             rows.append(
                 [
                     "Exact map or eq. 3, which predicts the network better?",
@@ -30,12 +32,15 @@ def questions(results: Results) -> Table:
                     str(len(seeds)),
                 ]
             )
-    rows += _symmetry(results)
-    rows += _ends(results)
-    rows += _depths(results)
+    with lacking("e1/circles"):
+        rows += _symmetry(results)
+    for network, of in results.get("e7", {}).items():
+        with lacking(f"e7/{network}"):
+            rows.append(_depth(network, by_seed(of)))
     for source in ("e8/digits", "e8/mnist"):
         if seeds := by_seed(seeds_of(results, source)):
-            rows += _noise(source, seeds)
+            with lacking(source):
+                rows += _noise(source, seeds)
     return Table("What the paper leaves open", ["question", "on", "answer", "seeds"], rows)
 
 
@@ -86,40 +91,15 @@ def _symmetry(results: Results) -> list[list[str]]:
     ]
 
 
-def _ends(results: Results) -> list[list[str]]:
-    """Return whether C7 goes with where the points of the circles come to rest."""
-    ends = seeds_of(results, "e1/circles")
-    ahead: dict[bool, list[bool]] = {True: [], False: []}
-    for seed, s in seeds_of(results, "e5/circles").items():
-        if s["parts"] and seed in ends:
-            transient, steady = s["parts"]["transient"][1], s["parts"]["steady"][1]
-            ahead[ends[seed]["one_point"]].append(transient > steady)
-    one, several = ahead[True], ahead[False]
-    if not one + several:
-        return []
+def _depth(network: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return to how many layers a network can be cut for 0.01 nats of validation loss."""
+    layers = [s["needed"]["layers"] for s in found]
+    cost = [s["needed"]["test_error"] - s["uncut"]["test_error"] for s in found]
     said = (
-        f"the transient part is ahead of the steady one in {sum(one)} of {len(one)} where all points "
-        f"rest at one fixed point, in {sum(several)} of {len(several)} where they do not"
+        f"{np.median(layers):g} of {found[0]['uncut']['layers']} layers in the median "
+        f"({min(layers)} to {max(layers)}), at {figure(cost)} points of test error"
     )
-    question = "Does it go with one common point of rest that transients decide (C7)?"
-    return [[question, "e5/circles", said, str(len(one + several))]]
-
-
-def _depths(results: Results) -> list[list[str]]:
-    """Return to how many layers networks can be cut for 0.01 nats of validation loss."""
-    rows = []
-    for network, seeds in results.get("e7", {}).items():
-        found = by_seed(seeds)
-        layers = [s["needed"]["layers"] for s in found]
-        cost = [s["needed"]["test_error"] - s["uncut"]["test_error"] for s in found]
-        said = (
-            f"{np.median(layers):g} of {found[0]['uncut']['layers']} layers in the median "
-            f"({min(layers)} to {max(layers)}), at {figure(cost)} points of test error"
-        )
-        rows.append(
-            ["How much depth does the network need?", f"e7/{network}", said, str(len(found))]
-        )
-    return rows
+    return ["How much depth does the network need?", f"e7/{network}", said, str(len(found))]
 
 
 def _noise(source: str, seeds: Sequence[Mapping[str, Any]]) -> list[list[str]]:

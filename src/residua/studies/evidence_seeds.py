@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from residua.report.shown import counted
 from residua.report.tables import Table
 from residua.studies.tables import Seeds, by_seed, figure
 
@@ -19,8 +20,11 @@ def e1_over_seeds(found: Mapping[str, Seeds]) -> list[Table]:
     steps = sorted({step for _, step in gaps}, reverse=True)
     rows = [[f"{gain:g} W", *(f"{np.median(gaps[gain, h]):.3f}" for h in steps)] for gain in gains]
     note = (
-        "abs(y_map − y_ODE) at equal times, mean over samples and units, the largest over the time of "
-        "15 layers; median over seeds. h: size of a layer's step, 1 in the network."
+        "abs(y_map − y_ODE) at equal times from the same y_1 on, mean over samples and units, "
+        "the largest over the time of 15 layers; median over seeds. W is multiplied in the map "
+        "and in eq. 3 alone, h is the size of a layer's step; the network is 1 W at h = 1. The "
+        "map depends on their product, so that cells of a diagonal differ in how far they run "
+        "only."
     )
     return [
         Table("where eq. 3 departs from the map", ["", *(f"h = {h:g}" for h in steps)], rows, note)
@@ -28,7 +32,7 @@ def e1_over_seeds(found: Mapping[str, Seeds]) -> list[Table]:
 
 
 def e3_over_seeds(found: Mapping[str, Seeds]) -> list[Table]:
-    """Return whether fixed points lie where classes are after 1000 layers, and of which kind."""
+    """Return of which kind the fixed points are near which classes are after 1000 layers."""
     rows = []
     for network, seeds in found.items():
         classes = [c for s in by_seed(seeds) for c in s["classes"]]
@@ -45,12 +49,15 @@ def e3_over_seeds(found: Mapping[str, Seeds]) -> list[Table]:
                 str(len(seeds)),
             ]
         )
-    header = ["", "at the class's mean", "at its slowest sample", "saddles", "stable", "seeds"]
+    header = ["", "near the class's mean", "near its slowest sample", "saddles", "stable", "seeds"]
     note = (
-        "Classes of all seeds that have a fixed point within 0.01, in every unit, of their mean "
-        "residual and of the slowest of 20 samples; which of the latter are saddles, and stable."
+        "Classes of all seeds for which Newton's steps find a fixed point within 0.01, in every "
+        "unit, of their mean residual, and of the slowest of 20 samples. Every corner of {0, "
+        "1}^N is a fixed point, so that a sample whose units are all saturated is near one: what "
+        "tells is whether that is a saddle, which samples leave slowly, or stable."
     )
-    return [Table("is there a fixed point where a class is after 1000 layers?", header, rows, note)]
+    title = "of which kind is the fixed point near which a class is after 1000 layers?"
+    return [Table(title, header, rows, note)]
 
 
 def e5_tables(found: Mapping[str, Seeds]) -> list[Table]:
@@ -68,14 +75,17 @@ def _units(each: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
                 network,
                 f"{_span(own)} of {len(seeds[0]['own_largest'])}",
                 f"{sum(bool(s['settled']) for s in seeds)} of {len(seeds)}",
-                _span([s["median_layer"] for s in seeds]),
+                # With two classes half of the decisions are final where all samples still get one.
+                _span([s["median_layer"] for s in seeds])
+                if len(seeds[0]["own_largest"]) > 2
+                else "–",
                 str(len(seeds)),
             ]
         )
     note = (
-        "largest in own class: classes whose most sensitive unit, argmax_i K_ci, has its largest mean "
-        "x_T in them; half decided at: the state from which on half of the decisions are final. Ranges "
-        "over seeds."
+        "largest in own class: classes whose most sensitive unit, argmax_i K_ci, has its largest "
+        "mean x_T in them, by chance one in all; half decided at: the state from which on half "
+        "of the decisions are final. Ranges over seeds, on up to 10,000 test samples."
     )
     header = ["", "largest in own class", "settled", "half decided at", "seeds"]
     return Table("most sensitive units", header, rows, note)
@@ -86,28 +96,35 @@ def _windows(each: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     rows = [
         [name, *(_both([s["windows"][name] for s in of]) for of in each.values())] for name in names
     ]
-    note = "In %, mean over seeds: with the other parts at 0 / at their mean over training samples."
-    return Table("accuracy from parts of the sum x_15 alone", ["part", *each], rows, note)
+    note = (
+        "In %, mean over seeds: with the other parts at 0 / at their mean over training samples. "
+        "Thirds are of five layers; the whole is input and all residuals."
+    )
+    header = ["part", *(f"{network}, {counted(len(of), 'seed')}" for network, of in each.items())]
+    return Table("accuracy from parts of the sum x_15 alone", header, rows, note)
 
 
 def _parts(each: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     rows = []
     for network, seeds in each.items():
         settled = [s["parts"] for s in seeds if s["parts"]]
-        gap = [p["transient"][1] - p["steady"][1] for p in settled]
-        cells = [
-            _both([p[k] for p in settled]) for k in ("input", "transient", "steady") if settled
-        ]
-        ahead = f"{sum(g > 0 for g in gap)}, {sum(g < 0 for g in gap)}"
-        told = [*cells, figure(gap), ahead] if settled else ["–"] * 5
-        rows.append([network, *told, f"{len(settled)} of {len(seeds)}"])
+        rows.append([network, *_settled_parts(settled), f"{len(settled)} of {len(seeds)}"])
     header = ["", "input", "transient", "steady", "transient − steady", "ahead: transient, steady"]
     header += ["seeds that settle"]
     note = (
-        "Transient Σ(y_t − y_∞), steady T y_∞, of networks that settle within 1000 layers; in %, with "
-        "the other parts at 0 / at their mean, the difference at their mean, in points."
+        "Transient Σ(y_t − y_∞), steady T y_∞, of networks that settle within 1000 layers; in %, "
+        "with the other parts at 0 / at their mean, the difference at their mean, in points. "
+        "Where all samples rest at one point their steady parts are the same and cannot decide."
     )
     return Table("C7: transient and steady part", header, rows, note)
+
+
+def _settled_parts(parts: Sequence[Mapping[str, Sequence[float]]]) -> list[str]:
+    if not parts:
+        return ["–"] * 5
+    gap = [p["transient"][1] - p["steady"][1] for p in parts]
+    cells = [_both([p[k] for p in parts]) for k in ("input", "transient", "steady")]
+    return [*cells, figure(gap), f"{sum(g > 0 for g in gap)}, {sum(g < 0 for g in gap)}"]
 
 
 def _both(pairs: Sequence[Sequence[float]]) -> str:

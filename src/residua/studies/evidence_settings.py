@@ -17,11 +17,23 @@ _UNTRAINED = 50  # validation error, in %
 
 
 def e8_over_seeds(found: Mapping[str, Seeds]) -> list[Table]:
-    """Return the settings of each data set's search, which all seeds share."""
+    """Return the settings of each data set's search; of several where seeds do not share one.
+
+    Seeds made in one folder share a search; another folder, on another machine, has one of its own.
+    """
     tables = []
     for data, seeds in found.items():
-        first = by_seed(seeds)[0]
-        tables.append(settings_table(data, first["cells"], first["search"]))
+        searches: list[tuple[Search, list[int]]] = []
+        for seed, s in sorted(seeds.items()):
+            same = next((of for search, of in searches if search == s["search"]), None)
+            if same is None:
+                searches.append((s["search"], [seed]))
+            else:
+                same.append(seed)
+        cells = by_seed(seeds)[0]["cells"]
+        for search, of in searches:
+            named = data if len(searches) == 1 else f"{data}, seeds {', '.join(map(str, of))}"
+            tables.append(settings_table(named, cells, search))
     return tables
 
 
@@ -37,8 +49,9 @@ def settings_table(data: str, cells: Sequence[Mapping[str, Any]], tried: Search)
             rows.append([f"{cell['name']}, {_TITLES[net]}", *(at.get(k, "–") for k in settings)])
     header = ["", *(f"{lr:g}, {gain:g}, {bias:g}" for lr, gain, bias in settings)]
     note = (
-        "Learning rate, gain of W and bias at the start; validation error in %, by a seed of its own; "
-        f"* is taken. {_edges(cells, tried)} {_untrained(cells, tried)}"
+        "Learning rate, gain of W and bias at the start; validation error in % of one training each, by "
+        "a seed of its own; * is taken: the lowest, of equal ones that with the lowest validation loss. "
+        f"Intervals over seeds leave the search out.{_edges(cells, tried)}{_untrained(cells, tried)}"
     )
     return Table(f"{data}: every setting tried", header, rows, note)
 
@@ -48,14 +61,17 @@ def _key(setting: Mapping[str, float]) -> tuple[float, ...]:
 
 
 def _edges(cells: Sequence[Mapping[str, Any]], tried: Search) -> str:
-    """Return how often a search ended at the largest learning rate, and gain, that it holds."""
+    """Return how often a search ended at the largest learning rate, and gain, of several tried."""
     best = [tried[f"{c['name']}-{net}"][0] for c in cells for net in NETS]
-    top = {k: max(s[k] for each in tried.values() for s in each) for k in ("lr", "gain")}
-    at = {k: sum(b[k] == top[k] for b in best) for k in top}
-    return (
-        f"Of {len(best)} searches {at['lr']} end at the largest learning rate tried, {top['lr']:g}, and "
-        f"{at['gain']} at the largest gain, {top['gain']:g}: a wider search may find better ones."
-    )
+    said = []
+    for key, words in (("lr", "learning rate"), ("gain", "gain")):
+        values = {s[key] for each in tried.values() for s in each}
+        if len(values) > 1:
+            at = sum(b[key] == max(values) for b in best)
+            said.append(f"{at} at the largest {words} tried, {max(values):g}")
+    if not said:
+        return ""
+    return f" Of {len(best)} searches {' and '.join(said)}: a wider search may find better ones."
 
 
 def _untrained(cells: Sequence[Mapping[str, Any]], tried: Search) -> str:
@@ -66,9 +82,9 @@ def _untrained(cells: Sequence[Mapping[str, Any]], tried: Search) -> str:
         errors = {
             n: [s["val_error"] for s in tried[f"{n}-mlp"] if s["gain"] <= most] for n in names
         }
-        return [n for n in names if min(errors[n]) > _UNTRAINED]
+        return [n for n in names if errors[n] and min(errors[n]) > _UNTRAINED]
 
     usual, none = dead(_USUAL), dead(float("inf"))
     said = f"No start of gain {_USUAL:g} or less trains the MLP in {', '.join(usual) or 'no cell'}"
     tail = f"none at all in {', '.join(none)}" if none else "some setting does in every cell"
-    return f"{said} (error above {_UNTRAINED} %); {tail}."
+    return f" {said} (error above {_UNTRAINED} %); {tail}."

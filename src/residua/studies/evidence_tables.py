@@ -52,11 +52,12 @@ def in_words(verdict: Verdict) -> str:
 
 
 def counts(verdict: Verdict) -> str:
-    """Return how many of a claim's criteria are met, and how many clearly are not."""
+    """Return how many of a claim's criteria are met of those judged, and how many clearly are not."""
     answers = [f.answer for f in verdict.findings]
-    clearly = answers.count("reversed")
+    clearly, few = answers.count("reversed"), answers.count("too few")
     more = f", {clearly} clearly not" if clearly else ""
-    return f"{answers.count('yes')} of {len(answers)}{more}"
+    more += f"; {few} not judged" if few else ""
+    return f"{answers.count('yes')} of {len(answers) - few}{more}"
 
 
 def claim_table(verdict: Verdict) -> Table:

@@ -5,14 +5,14 @@ needs nothing but its name and the folder, so that any scheduler can run it. Net
 need are trained once, in the folder's networks/; a job that needs one being trained waits for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from residua.errors import InputError
+from residua.errors import DamagedError, InputError
 from residua.folder import make_folder, refuse_existing
 from residua.folder_kinds import EXPERIMENT
 from residua.progress import quiet_lightning
@@ -154,13 +154,26 @@ def results(folder: Path, form: Form) -> Results:
         DamagedError: a result cannot be read.
         InputError: a newer residua wrote one.
     """
-    remedy = "remove it, and the same command makes it anew"
+    remedy = "remove it, and `residua reproduce all` without --pages makes it anew"
     found: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
     for kind in QUICK if form.quick else FULL:
+        each: dict[Path, dict[str, Any]] = {}
         for path in sorted((folder / kind.experiment).glob(f"{kind.network}-*.json")):
             seed = path.stem.removeprefix(f"{kind.network}-")
             if seed.isdecimal():
                 of = found.setdefault(kind.experiment, {}).setdefault(kind.network, {})
                 of[int(seed)] = read_json(path, remedy)
                 check_format(of[int(seed)], path, remedy)
+                each[path] = of[int(seed)]
+        _refuse_parts(each, remedy)
     return found
+
+
+def _refuse_parts(each: Mapping[Path, Mapping[str, Any]], remedy: str) -> None:
+    """Refuse a result that lacks what those of other seeds have."""
+    whole = set().union(*each.values()) - {"format"}  # there was a time before formats
+    for path, result in each.items():
+        if missing := sorted(whole - result.keys()):
+            raise DamagedError(
+                f"{str(path)!r} is damaged: it lacks {missing[0]!r}, which other seeds have; {remedy}"
+            )

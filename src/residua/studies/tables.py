@@ -50,9 +50,9 @@ def shown(values: Sequence[float], digits: int = 2) -> str:
 
 
 def figure(values: Sequence[float]) -> str:
-    """Return a mean with its 95 % interval, in three digits; of one value no interval."""
+    """Return a mean with its 95 % interval, in three digits; of fewer than three values without."""
     mean, low, high = interval(np.array(values, dtype=float))
-    return f"{mean:.3g}" if np.isnan(low) else in_three(mean, low, high)
+    return f"{mean:.3g}" if len(values) < 3 else in_three(mean, low, high)
 
 
 def in_three(mean: float, low: float, high: float) -> str:

@@ -1,6 +1,7 @@
 """How a claim is decided: parts with a criterion each, over seeds; holds, in part, or not."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -237,12 +238,23 @@ def _findings(claim: Claim, results: Mapping[str, Seeds]) -> list[Finding]:
 
 
 def _values(part: Part, seeds: Seeds, source: str) -> Mapping[int, float]:
-    try:
+    with lacking(source):
         return part.values(seeds)
+
+
+@contextmanager
+def lacking(source: str) -> Iterator[None]:
+    """Say of a result that lacks something whose it is.
+
+    Raises:
+        DamagedError: instead of a KeyError.
+    """
+    try:
+        yield
     except KeyError as error:
         raise DamagedError(
-            f"results of {source} lack {error}, which a claim asks for: they are damaged, or of another "
-            "version; remove them, and the same command makes them anew"
+            f"results of {source} lack {error}: they are damaged, or of another version; remove them, "
+            "and `residua reproduce all` without --pages makes them anew"
         ) from error
 
 
