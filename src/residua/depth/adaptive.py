@@ -56,6 +56,15 @@ class AdaptiveDepth(L.Callback):
             **{k: v for k, v in given.items() if v is not None},  # type: ignore[arg-type]
         )
         self.controller: DepthController | None = None
+        c = self.config
+        self._key = self._generate_state_key(  # Lightning asks for it in every step, several times
+            criterion=c.criterion,
+            threshold=c.threshold,
+            tolerance=c.guard,
+            keep=c.keep,
+            window=c.asked,
+            negligible=c.ignored,
+        )
 
     @property
     def decisions(self) -> list[Decision]:
@@ -65,15 +74,7 @@ class AdaptiveDepth(L.Callback):
     @property
     def state_key(self) -> str:
         """Name the rule, so that a checkpoint made under another one is told apart."""
-        c = self.config
-        return self._generate_state_key(
-            criterion=c.criterion,
-            threshold=c.threshold,
-            tolerance=c.guard,
-            keep=c.keep,
-            window=c.asked,
-            negligible=c.ignored,
-        )
+        return self._key
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Find the stack, and have a checkpoint's depth restored before its weights are."""

@@ -9,18 +9,14 @@ from scipy import stats
 from residua.studies.e8 import EQUAL, STRENGTHS
 from residua.studies.e8_training import NETS
 from residua.studies.tables import Seeds
+from residua.studies.verdicts import OfEach
 
 Values = Callable[[Seeds], Mapping[int, float]]
 
 
-def each(value: Callable[[Mapping[str, Any]], float | None]) -> Values:
+def each(value: Callable[[Mapping[str, Any]], float | None]) -> OfEach:
     """Return the values of a function of one seed's result; None says that it has none."""
-
-    def of(seeds: Seeds) -> dict[int, float]:
-        found = {seed: value(result) for seed, result in seeds.items()}
-        return {seed: float(v) for seed, v in found.items() if v is not None}
-
-    return of
+    return OfEach(value)
 
 
 def growth(name: str, *, unsettled: bool = False) -> Values:
@@ -131,7 +127,7 @@ def _clean(result: Mapping[str, Any], cell: str) -> float:
 
 def _noisy(result: Mapping[str, Any], cell: str, kind: str) -> float:
     pair = (result["networks"][f"{cell}-{net}"]["noisy_accuracy"][kind] for net in NETS)
-    one, two = (np.mean(v) for v in pair)
+    one, two = (sum(v) / len(v) for v in pair)
     return float(one - two)
 
 

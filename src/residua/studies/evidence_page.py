@@ -93,8 +93,9 @@ def _parts(results: Results, found: Sequence[Verdict]) -> list[_Part]:
             each = [s for seeds in of.values() for s in seeds.values()]
             with lacking(name):
                 versions = " ".join(dict.fromkeys(map(made, each)))
-                said = f"{words.does}\nWhat differs: {words.differs}\n{versions}"
-                parts.append(_Part(words.title, said, _tables(name, of)))
+                said = [words.does, f"What differs: {words.differs}"]
+                said += [f"What came out otherwise: {words.otherwise}"] if words.otherwise else []
+                parts.append(_Part(words.title, "\n".join([*said, versions]), _tables(name, of)))
     return parts
 
 

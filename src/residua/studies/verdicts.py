@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -132,6 +132,18 @@ class Part:
 
 
 @dataclass(frozen=True)
+class OfEach:
+    """Values of seeds, each of its own result alone; None: the seed has none."""
+
+    value: Callable[[Mapping[str, Any]], float | None]
+
+    def __call__(self, seeds: Seeds) -> dict[int, float]:
+        """Return the values of stored results by seed."""
+        found = {seed: self.value(result) for seed, result in seeds.items()}
+        return {seed: float(v) for seed, v in found.items() if v is not None}
+
+
+@dataclass(frozen=True)
 class Claim:
     """A claim of the paper: it holds where all of its parts are met, in part where some are.
 
@@ -204,11 +216,14 @@ def decide(claim: Claim, results: Results) -> Verdict:
         DamagedError: a result lacks what the claim asks for.
     """
     seeds = {source: seeds_of(results, source) for source in claim.sources()}
-    findings = _findings(claim, seeds)
+    values = _Values(seeds)
+    findings = _findings(
+        claim, {source: {s: s for s in of} for source, of in seeds.items()}, values
+    )
     said = _said(findings)
     rng = np.random.default_rng(0)
     others = [
-        _said(_findings(claim, {source: _drawn(of, rng) for source, of in seeds.items()}))
+        _said(_findings(claim, {source: _drawn(of, rng) for source, of in seeds.items()}, values))
         for _ in range(DRAWS)
     ]
     missing = tuple(source for source, of in seeds.items() if not of)
@@ -222,24 +237,39 @@ def seeds_of(results: Results, source: str) -> Seeds:
     return results.get(experiment, {}).get(network, {})
 
 
-def _findings(claim: Claim, results: Mapping[str, Seeds]) -> list[Finding]:
+class _Values:
+    """Values of seeds, and of seeds drawn anew; what is of each result alone is computed once."""
+
+    def __init__(self, seeds: Mapping[str, Seeds]):
+        self.seeds = seeds
+        self.known: dict[tuple[int, str], Mapping[int, float]] = {}
+
+    def of(self, part: Part, source: str, drawn: Mapping[int, int]) -> Mapping[int, float]:
+        """Return values of drawn seeds, each by the seed that it is."""
+        stored = self.seeds[source]
+        with lacking(source):
+            if not isinstance(part.values, OfEach):
+                return part.values({k: stored[seed] for k, seed in drawn.items()})
+            if (id(part), source) not in self.known:
+                self.known[id(part), source] = part.values(stored)
+        known = self.known[id(part), source]
+        return {k: known[seed] for k, seed in drawn.items() if seed in known}
+
+
+def _findings(
+    claim: Claim, drawn: Mapping[str, Mapping[int, int]], values_of: _Values
+) -> list[Finding]:
     found = []
     for part in claim.parts:
         for source in part.of:
-            seeds = results[source]
-            if seeds:
-                values = _values(part, seeds, source)
+            if drawn[source]:
+                values = values_of.of(part, source, drawn[source])
                 each = np.array([values[s] for s in sorted(values)], dtype=np.float64)
                 judged = part.meets(each) if values else Judged(None, None, None, "too few")
                 found.append(
                     Finding(part.what, source, part.meets.said, part.paper, len(each), *judged)
                 )
     return found
-
-
-def _values(part: Part, seeds: Seeds, source: str) -> Mapping[int, float]:
-    with lacking(source):
-        return part.values(seeds)
 
 
 @contextmanager
@@ -268,9 +298,9 @@ def _said(findings: Sequence[Finding]) -> Said:
     return "holds in part" if met > opposite else "does not hold"
 
 
-def _drawn(seeds: Seeds, rng: np.random.Generator) -> Seeds:
+def _drawn(seeds: Seeds, rng: np.random.Generator) -> dict[int, int]:
     """Return as many seeds, drawn from a population that is itself drawn from them."""
-    each = [result for _, result in sorted(seeds.items())]
+    each = sorted(seeds)
     if not each:
         return {}
     weights = rng.dirichlet(np.ones(len(each)))
