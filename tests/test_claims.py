@@ -513,7 +513,7 @@ def test_the_page_in_the_docs_is_what_its_results_give(tmp_path):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Networks of the suite, small and trained for one epoch."""
+    """Networks of the suite, small and trained for one epoch, and fewer repetitions."""
     train = TrainConfig(epochs=1, batch_size=256, accelerator="cpu")
 
     def config_of(data, weights, rule="none"):
@@ -523,6 +523,8 @@ def small(monkeypatch):
     monkeypatch.setattr(circles, "EPOCHS", 2)
     monkeypatch.setattr(networks, "fitted_start", lambda *a: circles.fitted_start(*a[:-1], 1))
     monkeypatch.setattr(map_checks, "STARTS", 20)
+    monkeypatch.setattr(map_checks, "STEPS", 200)
+    monkeypatch.setattr(verdicts, "DRAWS", 20)
     starts = replace(e4.TASK, width=64, train=train)
     cells = kinds.QUICK_E8.cells[1:2]
     task = replace(kinds.QUICK_E8, width=64, cells=cells, train=train, settings=SETTINGS[:1])
