@@ -1,13 +1,15 @@
 """The commands on residual dynamics and on the paper's experiments: parse, call, write."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from residua import cli_reproduce_options as o
+from residua.choices import Experiment, Reproduced
 from residua.cli_evidence import Asked, reproduce_all
 from residua.cli_options import DataDir, Quiet, Threads, command, set_up
 from residua.terminal import out, print_experiment, print_portrait
@@ -105,11 +107,10 @@ def reproduce(
         "--workers": workers,
     }
     of_one = {"--run": run or None, "--layers": layers, "--data": data, "--threads": threads}
-    if experiment == "E2" or experiment == "E4" or experiment == "E7":
-        _refuse_alone(experiment)
-    _refuse(experiment, of_one if experiment == "all" else of_all)
+    alone = _alone(experiment)
+    _refuse(experiment, of_all if alone else of_one)
     where = str(data_dir) if data_dir else None
-    if experiment == "all":
+    if alone is None:
         asked = Asked(
             quick=quick,
             first_seed=first_seed or 0,
@@ -125,13 +126,23 @@ def reproduce(
         )
         reproduce_all(out_dir, asked)
         return
+    set_up(threads)
+    options = {"seeds": seeds, "layers": layers, "data": data, "data_dir": where}
+    _reproduce_one(alone, out_dir, options | {"quiet": quiet or as_json}, run or (), as_json)
+
+
+def _reproduce_one(
+    experiment: Experiment,
+    out_dir: Path,
+    options: dict[str, Any],
+    given: Sequence[Path],
+    as_json: bool,
+) -> None:
+    """Repeat one experiment, for seeds or for finished runs."""
     from residua.studies import experiments
 
-    set_up(threads)
-    options = experiments.Options(
-        seeds=seeds, layers=layers, data=data, data_dir=where, quiet=quiet or as_json
-    )
-    found = experiments.reproduce(experiment, out_dir, options, command(), run or ())
+    asked = experiments.Options(**options)
+    found = experiments.reproduce(experiment, out_dir, asked, command(), given)
     if as_json:
         print(json.dumps(found))
         return
@@ -139,9 +150,14 @@ def reproduce(
     out.print(f"wrote {experiment.lower()}.json and report.html into {out_dir}", soft_wrap=True)
 
 
-def _refuse_alone(experiment: str) -> NoReturn:
+def _alone(experiment: Reproduced) -> Experiment | None:
+    """Return the experiment, None for all; refuse those that have no command of their own."""
     from residua.errors import InputError
 
+    if experiment == "all":
+        return None
+    if experiment != "E2" and experiment != "E4" and experiment != "E7":
+        return experiment
     job = experiment.lower()
     raise InputError(
         f"{experiment} has no command of its own; run: residua reproduce all --only {job} --out FOLDER "

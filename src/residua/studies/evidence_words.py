@@ -73,7 +73,7 @@ EXPERIMENTS = {
         "The paper looks at 200 MNIST images of one network. Null models (C5): W permuted, and "
         "untrained.",
         "In the paper eq. 3 grows in one direction for three of ten classes; here it does in "
-        "several for every class, and samples end near many patterns of saturated units. The "
+        "one or more for every class, and samples end near many patterns of saturated units. The "
         "paper does not say how its network was trained; ours starts from small weights and b = "
         "−3.",
     ),
@@ -95,7 +95,7 @@ EXPERIMENTS = {
         "The unit with the largest weight to each class; accuracy of the head from parts of the "
         "sum alone.",
         "The division into transient and steady parts (C7) is ours; it needs networks that settle.",
-        "Fewer classes than the paper's nine of ten have the largest mean of their most "
+        "Mostly fewer classes than the paper's nine of ten have the largest mean of their most "
         "sensitive unit, and how many depends on the seed: the paper shows one network.",
     ),
     "e6": Words(
@@ -111,7 +111,7 @@ EXPERIMENTS = {
         "The paper's rule is reported on circles only; digits and MNIST are added.",
         "On circles with shared weights the rule goes further than to the paper's five layers. "
         "The paper does not say how often it is asked: after every epoch, as here, it can go on "
-        "for as long as training does. With variable weights it mostly keeps all, as in the "
+        "for as long as training does. With variable weights it often keeps all, as in the "
         "paper, but not with every seed.",
     ),
     "e8": Words(

@@ -151,7 +151,7 @@ def results(folder: Path, form: Form) -> Results:
     """Return what is stored of a form's experiments, of all seeds, by experiment, network and seed.
 
     Raises:
-        DamagedError: a result cannot be read.
+        DamagedError: a result cannot be read, or lacks what those of other seeds have.
         InputError: a newer residua wrote one.
     """
     remedy = "remove it, and `residua reproduce all` without --pages makes it anew"
