@@ -6,7 +6,7 @@ PEERS = .venvs/peers
 BENCH = docs/evidence/bench
 PAPER = $(DEV)/bin/residua reproduce all --first-seed 100 --out docs/evidence/paper --markdown docs/evidence.md
 
-.PHONY: demo test test-browser lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-transformers evidence-e8 evidence evidence-pages studies bench benchmarks benchmarks-page picture clean
+.PHONY: demo test test-browser lint evidence-circles evidence-digits evidence-mnist evidence-prune evidence-criteria evidence-cifar10 evidence-transformers evidence evidence-pages studies bench benchmarks benchmarks-page picture clean
 
 demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show them side by side
 	@test ! -e demo || (to=demo-$$(date +%Y%m%d-%H%M%S); mv demo $$to; echo "kept the earlier demo as $$to")
@@ -23,7 +23,7 @@ lint: $(DEV)/ready  ## ruff and mypy
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 
-EVIDENCE = circles digits mnist prune criteria cifar10 transformers e8
+EVIDENCE = circles digits mnist prune criteria cifar10 transformers
 $(EVIDENCE:%=evidence-%): evidence-%: $(DEV)/ready  ## repeat a study, resumable
 	$(DEV)/bin/python -m residua.studies.$*
 

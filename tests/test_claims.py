@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import numpy as np
@@ -374,10 +375,18 @@ def test_one_job_that_breaks_costs_no_other(tmp_path):
     assert len(done) == 2
     assert json.loads((tmp_path / "c1/families-1.json").read_text())["command"] == "a command"
     assert not (tmp_path / "c1/families-0.json").exists()
+    assert (tmp_path / "networks/tidied").exists()  # one that is killed leaves its locks to others
 
 
 def broken(seed, work, data_dir):
+    Finalize(None, (work / "tidied").touch, exitpriority=1)
     return {"value": 1 / 0}
+
+
+def test_networks_that_are_compared_are_of_one_precision_wherever_they_are_trained(monkeypatch):
+    half = replace(networks.MNIST["shared-none"], train=TrainConfig(precision="bf16-mixed"))
+    monkeypatch.setitem(networks.MNIST, "shared-none", half)
+    assert networks.config_of("mnist", "shared", "paper").train.precision == "32-true"
 
 
 QUICK = ("reproduce", "all", "--quick", "--seeds", "2", "--workers", "1")

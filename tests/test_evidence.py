@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 
-from residua.studies import e8
-from residua.studies.e8_training import SETTINGS
 from residua.studies.evidence import circles_section, section
 from residua.studies.evidence_costs import (
     cost_section,
@@ -18,10 +16,9 @@ from residua.studies.evidence_depth import (
     prune_section,
     time_section,
 )
-from residua.studies.evidence_e8 import e8_section
 from residua.studies.evidence_seeds import e1_over_seeds, e3_over_seeds, e5_tables
-from residua.studies.evidence_settings import e8_over_seeds
-from residua.studies.tables import interval
+from residua.studies.evidence_settings import e8_over_seeds, settings_table
+from residua.studies.tables import interval, made
 
 
 def summary(error, depth, **more):
@@ -217,8 +214,29 @@ def test_seeds_of_two_searches_have_a_table_each_and_one_setting_is_no_edge():
     assert one.rows == [["c, ResNet", "5.0*", "9.0"], ["c, MLP", "5.0*", "9.0"]]
     assert "Of 2 searches 0 at the largest gain tried, 8: a wider" in one.note
     assert "learning rate tried" not in one.note
-    # None of these is a usual start.
-    assert two.note.endswith("trains the MLP in no cell (error above 50 %); none at all in c.")
+    assert one.note.endswith("a wider search may find better ones.")
+    assert two.note.endswith("No start trains the MLP in c (error above 50 %).")
+
+
+def test_where_no_usual_start_trains_the_mlp_is_said():
+    def said(*errors):
+        tried = [
+            {"lr": 0.1, "gain": gain, "bias": 0.0, "val_error": error}
+            for gain, error in zip((1.0, 8.0), errors, strict=True)
+        ]
+        best = sorted(tried, key=lambda s: s["val_error"])
+        return settings_table("digits", [{"name": "c"}], {"c-resnet": best, "c-mlp": best})
+
+    assert said(89.0, 82.0).rows[1] == ["c, MLP", "89.0", "82.0*"]
+    usual = "No start of gain 1 or less trains the MLP in c (error above 50 %); "
+    assert said(89.0, 82.0).note.endswith(usual + "none at all in c.")
+    assert said(89.0, 2.0).note.endswith(usual + "some setting does in every cell.")
+    assert said(9.0, 82.0).note.endswith("a wider search may find better ones.")
+
+
+def test_machines_are_told_with_the_gpu_and_without_threads():
+    said = made({"machine": "x86_64, 1 thread; x86_64, 2 threads, A GPU", "versions": {}})
+    assert said.startswith("Machine: x86_64; x86_64, A GPU. ")
 
 
 def test_costs_of_dynamics_are_ratios_of_one_run():
@@ -265,43 +283,3 @@ def test_streaming_cost_reports_ratios_and_memory():
     text = streaming_section(found | {"machine": "m", "versions": {"torch": "1"}})
     assert "| all | 1.25 (1.00, 1.50) | 1.5 |" in text
     assert "2 MiB for 2000 samples" in text
-
-
-def test_e8_counts_verdicts_and_lists_every_setting():
-    def network(noisy, gain):
-        return {
-            "test_accuracy": 98.0,
-            "noisy_accuracy": {kind: [noisy] for kind in e8.STRENGTHS},
-            "noise_by_state": [1.0, 2.0, gain],
-            "signal_by_state": [1.0, 1.0, 1.0],
-            "logit_gain_by_state": [4.0, 2.0, 1.0],
-        }
-
-    cell = {"name": "shared-2-clean", "weights": "shared", "depth": 2, "noise": 0.0}
-    tried = [
-        {"lr": s.lr, "gain": s.gain, "bias": s.bias, "val_error": 90.0 - s.gain} for s in SETTINGS
-    ]
-    best = sorted(tried, key=lambda s: s["val_error"])
-    search = {f"shared-2-clean-{net}": best for net in e8.NETS}
-    seeds = {
-        s: {
-            "cells": [cell],
-            "width": 7,
-            "search": search,
-            "networks": {
-                "shared-2-clean-resnet": network(70.0 + s, 4.0),
-                "shared-2-clean-mlp": network(60.0, 8.0),
-            },
-            "machine": "m",
-            "versions": {"torch": "1"},
-        }
-        for s in range(3)
-    }
-    text = e8_section({"mnist": seeds})
-    assert "### mnist: 7 units, 5 epochs, the search on 12,000 training samples" in text
-    assert "1 of 1 cells have equal clean accuracy" in text
-    assert "- gaussian: ResNet in 1 (shared-2-clean)." in text
-    assert "+11.0 [+8.5, +13.5] R" in text
-    assert "| 0.25 | 0.13 | 2.00 [2.00, 2.00] | 2.00 [2.00, 2.00] | 2.00 [2.00, 2.00] |" in text
-    assert text.count("| 89.7 | 89.0 | 86.0 | 82.0* | 89.7 |") == 2
-    assert "in shared-2-clean (error above 50 %); none at all in shared-2-clean." in text

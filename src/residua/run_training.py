@@ -21,7 +21,7 @@ from residua.runs import Run, channels, read, read_config, write, write_config
 from residua.sources import DATA_DIR_VARIABLE, HUB
 from residua.stack import find_stages
 from residua.store import NetConfig, Network, build
-from residua.trainers import make_trainer
+from residua.trainers import device_of, make_trainer
 from residua.training import evaluate, fit
 
 
@@ -133,7 +133,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
         "scale": asdict(data.scale) if data.scale else None,
         "samples": {s: len(getattr(data, s)) for s in ("train", "val", "test")},
         "versions": versions(),
-        "machine": machine(),
+        "machine": machine(device_of(config.train.accelerator)),
         "command": command,
         "decisions": [d for d in decisions if d["depth_after"] < d["depth_before"]],
     }

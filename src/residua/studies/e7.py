@@ -49,7 +49,7 @@ def circles(weights: Weights, seed: int, work: Path, restarts: int = STARTS) -> 
         }
         if rule == "none":
             found["needed"] = needed(best.net, data)
-    return found | _made(seed, "circles", weights)
+    return found | _made(seed, "circles", weights, [machine()])
 
 
 def trained(
@@ -63,18 +63,19 @@ def trained(
 ) -> dict[str, Any]:
     """Return the same on "digits" or "mnist", and cuts made after training."""
     found: dict[str, Any] = {}
+    machines = []
     for rule in rules:
         run = network(data, weights, seed, work, rule=rule, data_dir=data_dir)
         found[_name(rule)] = {
             "test_error": run.summary["test_error"],
             "layers": run.summary["depth_final"],
-            "seconds": run.summary["seconds"],
         }
+        machines.append(run.summary["machine"])
         if rule == "none":
             splits, net = runs.data_of(run, None, data_dir), run.net.eval()
             found["half"] = cut(net, splits, PruneConfig(keep=(net.depth + 1) // 2))
             found["needed"] = needed(net, splits)
-    return found | _made(seed, data, weights)
+    return found | _made(seed, data, weights, [*machines, machine()])
 
 
 def needed(net: nn.Module, data: DataSplits) -> dict[str, Any]:
@@ -100,11 +101,12 @@ def _name(rule: Adaptive) -> str:
     return "uncut" if rule == "none" else rule
 
 
-def _made(seed: int, data: str, weights: Weights) -> dict[str, Any]:
+def _made(seed: int, data: str, weights: Weights, machines: Sequence[str]) -> dict[str, Any]:
+    """Return what a result is of; networks may have been trained on another machine, or on a GPU."""
     return {
         "seed": seed,
         "data": data,
         "weights": weights,
         "versions": versions(),
-        "machine": machine(),
+        "machine": "; ".join(dict.fromkeys(machines)),
     }

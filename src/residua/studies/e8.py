@@ -10,12 +10,10 @@ x_{T−1} has a 95 % interval above 1.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from torch import nn
 
@@ -25,13 +23,11 @@ from residua.provenance import machine, versions
 from residua.studies.e8_training import (
     NETS,
     SEARCH_SEED,
-    TASKS,
     Task,
     data_for,
     search,
     trained,
 )
-from residua.studies.jobs import repeat
 from residua.studies.reproduction import Reproduction
 from residua.studies.tables import interval
 from residua.training import evaluate
@@ -223,16 +219,3 @@ def searched(task: Task, folder: Path, data_dir: str | None = None) -> dict[str,
         for cell in task.cells
         for net in NETS
     }
-
-
-def _job(task: Task, seed: int, folder: Path) -> dict[str, Any]:
-    """Measure one seed; the first also keeps the search."""
-    where = folder.parent / task.data / "training"
-    found = reproduce(task, seed, where).summary
-    return found | ({"search": searched(task, where)} if seed == 0 else {})
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for name, seeds in (("digits", 10), ("mnist", 3)):
-        repeat("e8", {name: partial(_job, TASKS[name])}, range(seeds))

@@ -19,7 +19,6 @@ from residua.nets import MLP, ResNet
 from residua.sources import Split
 from residua.store import NetConfig, Network, build, load, save
 from residua.stored import read_json, write_json
-from residua.studies.jobs import precision
 from residua.train_config import TrainConfig
 from residua.training import evaluate, fit, mean_loss
 
@@ -98,7 +97,7 @@ TASKS = {
         "mnist",
         800,
         _cells(("variable",), (3, 5, 7)),
-        TrainConfig(epochs=5, label_smoothing=0.0, accelerator="cpu", precision=precision()),
+        TrainConfig(epochs=5, label_smoothing=0.0, accelerator="cpu"),
         12_000,
     ),
 }

@@ -22,7 +22,6 @@ from residua.studies.evidence_depth import (
     prune_section,
     time_section,
 )
-from residua.studies.evidence_e8 import e8_section
 from residua.studies.evidence_transformers import transformers_section
 from residua.studies.jobs import RESULTS, results
 from residua.studies.tables import (
@@ -36,10 +35,10 @@ from residua.studies.tables import (
 _HEAD = """# Studies
 
 What `docs/evidence.md`, the verdicts on the paper, leaves out: networks cut while and after
-they train, at length; costs; and results of E8 of other seeds, made before those of `docs/evidence.md`.
+they train, at length; and costs.
 
 Written by `make studies` from the JSON in `docs/evidence/`; do not edit. `make evidence-circles`
-(digits, mnist, prune, criteria, cifar10, transformers, e8 likewise) and `make bench` repeat what
+(digits, mnist, prune, criteria, cifar10, transformers likewise) and `make bench` repeat what
 is below, resumable job by job. A difference is paired by seed (same split, same initial weights),
 with Student's 95 % interval over seeds. Recipes, depth and ridge were chosen on validation data, and
 test data is read once per run; with one exception: of the single-seed trials in which the MNIST
@@ -143,7 +142,6 @@ if __name__ == "__main__":
         ("cifar10", cifar10_section),
         ("criteria", criteria_section),
         ("transformers", transformers_section),
-        ("e8", e8_section),
     ):
         if found := results(study):
             parts.append(write_depth(found))

@@ -85,6 +85,9 @@ def _untrained(cells: Sequence[Mapping[str, Any]], tried: Search) -> str:
         return [n for n in names if errors[n] and min(errors[n]) > _UNTRAINED]
 
     usual, none = dead(_USUAL), dead(float("inf"))
-    said = f"No start of gain {_USUAL:g} or less trains the MLP in {', '.join(usual) or 'no cell'}"
+    most = f"(error above {_UNTRAINED} %)"
+    if not usual:
+        return f" No start trains the MLP in {', '.join(none)} {most}." if none else ""
     tail = f"none at all in {', '.join(none)}" if none else "some setting does in every cell"
-    return f" {said} (error above {_UNTRAINED} %); {tail}."
+    start = f"No start of gain {_USUAL:g} or less"
+    return f" {start} trains the MLP in {', '.join(usual)} {most}; {tail}."

@@ -72,11 +72,13 @@ def claim_table(verdict: Verdict) -> Table:
 
 
 def shown(f: Finding) -> str:
-    """Return a figure with its interval, in three digits."""
+    """Return a figure with its interval; in four digits where three would show an end as the bound."""
     if not f.seeds:
         return "no such network"
     if f.value is None:
         return "not a number"
     if f.low is None or f.high is None:
         return f"{f.value:.3g}"
+    if f.criterion.split()[-1] in (f"{f.low:.3g}", f"{f.high:.3g}"):
+        return f"{f.value:.4g} [{f.low:.4g}, {f.high:.4g}]"
     return in_three(f.value, f.low, f.high)

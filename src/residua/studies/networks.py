@@ -19,9 +19,14 @@ from residua.studies.mnist import CONFIGS as MNIST
 
 
 def config_of(data: str, weights: Weights, rule: Adaptive = "none") -> RunConfig:
-    """Return how a network on "digits" or "mnist" is trained, with a depth rule or without."""
+    """Return how a network on "digits" or "mnist" is trained, with a depth rule or without.
+
+    In float32 on every machine: jobs are spread over several, and networks that are compared must not
+    differ by the precision of the one that trained them.
+    """
     base = DIGITS["none"] if data == "digits" else MNIST[f"{weights}-none"]
-    return replace(base, weights=weights, adaptive=rule)
+    train = replace(base.train, precision="32-true")
+    return replace(base, weights=weights, adaptive=rule, train=train)
 
 
 def network(

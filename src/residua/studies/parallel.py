@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -50,28 +50,39 @@ def run_all(
         StoppedError: a signal ended it; finished jobs are kept.
         ResiduaError: the system ended one of the processes.
     """
-    failed = []
     one = partial(_one, folder=folder, data_dir=data_dir, command=command)
     # New processes: what is forked from threads of torch can hang.
     pool = ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _begin)
-    with _stoppable(), pool:
-        try:
-            jobs = {pool.submit(one, job): job for job in todo}
-            for future in as_completed(jobs):
-                why = future.result()
-                if why is not None:
-                    failed.append(Failed(jobs[future].name, why))
-                done(jobs[future])
-        except BrokenProcessPool as error:
-            raise ResiduaError(
-                "one of the processes was ended from outside, perhaps for its memory; the same command "
-                "goes on, with fewer --workers in less memory"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in active_children():
-                child.kill()  # a training would hear a milder signal, and go on to its next step
+    try:
+        with _stoppable(), pool, _ended_at_once(pool):
+            return _collected({pool.submit(one, job): job for job in todo}, done)
+    except BrokenProcessPool as error:
+        raise ResiduaError(
+            "one of the processes was ended from outside, perhaps for its memory; the same command "
+            "goes on, with fewer --workers in less memory"
+        ) from error
+
+
+def _collected(jobs: Mapping[Future[str | None], Job], done: Callable[[Job], None]) -> list[Failed]:
+    failed = []
+    for future in as_completed(jobs):
+        why = future.result()
+        if why is not None:
+            failed.append(Failed(jobs[future].name, why))
+        done(jobs[future])
     return failed
+
+
+@contextmanager
+def _ended_at_once(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """Kill the processes where the work stops; else they end by themselves, and tidy up."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in active_children():
+            child.kill()  # a training would hear a milder signal, and go on to its next step
+        raise
 
 
 def _begin() -> None:

@@ -72,9 +72,11 @@ def origin(found: Mapping[str, Seeds]) -> str:
 
 
 def made(result: Mapping[str, Any]) -> str:
-    """Return the machine and versions of a result."""
+    """Return the machine, or machines, and versions of a result."""
+    each = (m.split(", ") for m in result["machine"].split("; "))
+    known = (", ".join(p for p in m if not p.endswith(("thread", "threads"))) for m in each)
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
-    return f"Machine: {result['machine'].split(',')[0]}. Versions: {versions}."
+    return f"Machine: {'; '.join(dict.fromkeys(known))}. Versions: {versions}."
 
 
 def by_seed(seeds: Seeds) -> list[dict[str, Any]]:
