@@ -4,6 +4,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from beartype import BeartypeConf
+from beartype.claw import beartype_packages
+from jaxtyping import install_import_hook
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Of several processes each computes on one core, and so do those that it starts.
@@ -11,10 +14,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the network
 
 
-# Files that take long, longest first: begun last, one of two processes would wait for the other.
+# Files that take long, longest first: begun last, one of the processes would wait for the others.
 LONG = (
-    "test_training", "test_results", "test_browser", "test_cli", "test_any_model", "test_blocks",
-    "test_compare", "test_bench", "test_controller", "test_browser_values",
+    "test_browser", "test_cli", "test_claims", "test_results", "test_bench", "test_compare",
+    "test_training", "test_any_model", "test_examples", "test_browser_values", "test_controller",
 )  # fmt: skip
 
 
@@ -30,6 +33,28 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     rank = {name: k for k, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
+
+
+def _check_types_at_run_time():
+    """Check every call, and shapes where they are named; beartype alone takes a fraction of the time.
+
+    Names that only type checkers import are no types at run time: these, too, are left to jaxtyping,
+    which knows what to leave out.
+    """
+    source = Path(__file__).parent.parent / "src"
+    shaped = tuple(
+        ".".join(path.relative_to(source).with_suffix("").parts)
+        for path in (source / "residua").rglob("*.py")
+        if any(word in path.read_text("utf-8") for word in ("import TYPE_CHECKING", "jaxtyping"))
+    )
+    install_import_hook(shaped, "beartype.beartype")
+    conf = BeartypeConf(
+        claw_is_pep526=False, claw_skip_package_names=shaped, violation_type=TypeError
+    )  # as jaxtyping's, which residua takes for bad input where it reads files
+    beartype_packages(("residua",), conf=conf)
+
+
+_check_types_at_run_time()
 
 
 @pytest.fixture

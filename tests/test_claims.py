@@ -36,10 +36,11 @@ from residua.studies import (
 from residua.studies.claims import CLAIMS
 from residua.studies.e8_training import SETTINGS
 from residua.studies.evidence_page import headline
-from residua.studies.evidence_tables import claim_table, counts, verdict_table
+from residua.studies.evidence_tables import claim_table, counts, shown, verdict_table
 from residua.studies.layers_seen import weight_change
 from residua.studies.verdicts import (
     Claim,
+    Finding,
     Mean,
     Part,
     Rate,
@@ -171,6 +172,14 @@ def test_draws_of_the_seeds_vary_as_new_ones_would():
     expected = 2 * values.var() / (n + 1)
     assert means.var() == pytest.approx(expected, rel=0.08)
     assert means.mean() == pytest.approx(values.mean(), abs=4 * (expected / 4000) ** 0.5)
+
+
+def test_an_end_that_looks_like_the_bound_has_another_digit():
+    def said(low, criterion):
+        return shown(Finding("w", "e1/circles", criterion, "–", 3, 0.8415, low, 0.8832, "no"))
+
+    assert said(0.79984, "95 % interval above 0.8") == "0.8415 [0.7998, 0.8832]"
+    assert said(0.79984, "95 % interval above 0.5") == "0.842 [0.8, 0.883]"
 
 
 def test_tables_have_means_over_seeds_beside_the_paper():
@@ -375,7 +384,7 @@ def test_one_job_that_breaks_costs_no_other(tmp_path):
     assert len(done) == 2
     assert json.loads((tmp_path / "c1/families-1.json").read_text())["command"] == "a command"
     assert not (tmp_path / "c1/families-0.json").exists()
-    assert (tmp_path / "networks/tidied").exists()  # one that is killed leaves its locks to others
+    assert (tmp_path / "networks/tidied").exists()  # it came to its end: a killed one does not
 
 
 def broken(seed, work, data_dir):

@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from jaxtyping import TypeCheckError
 
 import residua
+from residua.augment import _crop_flip
+from residua.studies.tables import in_three
 
 ROOT = Path(__file__).parent.parent / "src" / "residua"
 ORDER = [
@@ -131,3 +135,10 @@ def test_type_checkers_see_the_names_that_are_loaded():
     (listed,) = (node.value for node in tree.body if isinstance(node, ast.Assign))
     assert seen == residua._MODULE
     assert sorted(ast.literal_eval(listed)) == residua.__all__
+
+
+def test_types_and_shapes_are_checked_in_every_test():
+    with pytest.raises(TypeError, match="violates type hint <class 'float'>"):
+        in_three(1, 0.0, 2.0)
+    with pytest.raises(TypeCheckError, match="Type-check error whilst checking the parameters"):
+        _crop_flip(torch.zeros(2, 3), torch.Generator())

@@ -100,6 +100,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
     layers, depth = find_stages(net).depth, net.depth  # before anything goes
     rule = config.depth_rule()
     adaptive = AdaptiveDepth(config=rule) if rule is not None else None
+    on = machine(device_of(config.train.accelerator))
     timer = Timer()  # kept in the checkpoint, so it goes on where a run was stopped
     callbacks = (timer, adaptive) if adaptive else (timer,)
     try:
@@ -133,7 +134,7 @@ def _go(config: RunConfig, folder: Path, data: DataSplits, command: str, progres
         "scale": asdict(data.scale) if data.scale else None,
         "samples": {s: len(getattr(data, s)) for s in ("train", "val", "test")},
         "versions": versions(),
-        "machine": machine(device_of(config.train.accelerator)),
+        "machine": on,
         "command": command,
         "decisions": [d for d in decisions if d["depth_after"] < d["depth_before"]],
     }

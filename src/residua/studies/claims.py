@@ -1,8 +1,8 @@
 """The paper's claims C1–C14, and by what each is decided; written before the results were made.
 
 A claim has parts. Each part has a statistic of one seed and a criterion over seeds that can fail; where
-a direction is claimed, the other direction is told apart ("reversed"). A claim holds where all of its
-parts are met on every data set that was run, in part where some are, and does not hold where none is.
+a direction is claimed, the other direction is told apart ("reversed"). When a claim holds, in part or
+not is told by :class:`residua.studies.verdicts.Claim`.
 
 Chosen with knowledge of earlier results of other seeds (circles 0 to 19, digits 0 to 9, MNIST 0 to 2;
 quick forms of seeds 0 to 4), which is why the stored results of docs/evidence/paper begin with seed

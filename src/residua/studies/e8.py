@@ -1,12 +1,12 @@
 """E8: ResNet and MLP of one size and budget, each tuned by the same search: how noise travels in each.
 
-Criteria, written before the results. C10: in a cell (weights, depth, trained with or without noise) the
-ResNet is called more robust against a kind of noise where the difference of accuracies, mean over the
-strengths and paired by seed, has a 95 % interval above 0; the MLP where it lies below 0. A cell whose
-mean clean accuracies differ by more than half a point is marked unequal and decides nothing. C9: noise
-travels differently where signal to noise at x_T over that at x_0, of the ResNet over the MLP's, has a
-95 % interval without 1. C8: early perturbations cost more where the logits' gain from x_0 over that from
-x_{T−1} has a 95 % interval above 1.
+What is said of each cell, written before the results; the verdicts on C8 to C10 are over cells, see
+claims.py. C10: in a cell (weights, depth, with or without noise in training) a ResNet is more robust
+against a kind of noise where the difference of accuracies, mean over the strengths and paired by seed,
+has a 95 % interval above 0; the MLP where it lies below 0. A cell whose mean clean accuracies differ by
+more than half a point is marked unequal and decides nothing. C9: noise travels differently where signal
+to noise at x_T over that at x_0, of the ResNet over the MLP's, has a 95 % interval without 1. C8: early
+changes cost more where the logits' gain from x_0 over that from x_{T−1} has a 95 % interval above 1.
 """
 
 from collections.abc import Mapping, Sequence
