@@ -527,6 +527,10 @@ def test_the_page_in_the_docs_is_what_its_results_give(tmp_path):
     assert page.read_bytes() == (HERE / "docs/evidence.md").read_bytes()
     written = (tmp_path / "out/evidence.json").read_bytes()
     assert written == (stored / "evidence.json").read_bytes()
+    sections = (tmp_path / "out/evidence.html").read_text("utf-8").split("<section ")
+    (mnist,) = (s for s in sections if "<h2>E8, mnist</h2>" in s)
+    assert "mnist: every setting tried" in mnist
+    assert "digits: every setting tried" not in mnist
 
 
 @pytest.fixture

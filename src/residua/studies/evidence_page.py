@@ -176,9 +176,11 @@ def _sections(results: Results, parts: Sequence[_Part]) -> dict[str, Section]:
         with lacking(name.lower()):
             figures = drawn(name.lower(), results)
         section = evidence_section(figures, (part.heading, *part.said.split("\n")), part.tables)
-        for network, seeds in (results["e8"] if name == "E8" else {}).items():
+        of = results["e8"] if name == "E8" else {}
+        for network, seeds in of.items():
             noise = comparison_section(e8.compare(by_seed(seeds)))
-            found[f"E8, {network}"] = replace(noise, said=section.said, tables=section.tables)
+            own = [t for t in part.tables if len(of) == 1 or t.title.startswith(network)]
+            found[f"E8, {network}"] = replace(noise, said=section.said, tables=own)
         if name != "E8":
             found[name] = section
     said = [" ".join(p.split()) for p in ASSUMPTIONS.split("\n- ")]
