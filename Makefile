@@ -12,8 +12,8 @@ demo: $(DEMO)/ready  ## train the three networks on handwritten digits and show 
 	@test ! -e demo || (to=demo-$$(date +%Y%m%d-%H%M%S); mv demo $$to; echo "kept the earlier demo as $$to")
 	$(DEMO)/bin/residua demo --out demo
 
-test: $(DEV)/ready  ## the whole test suite, in three processes: some often wait
-	$(DEV)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+test: $(DEV)/ready  ## the whole test suite, in two processes
+	$(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(DEV)/ready  ## the report page in Debian's chromium; without it an error, where `make test` skips
 	RESIDUA_BROWSER=required $(DEV)/bin/python -m pytest --numprocesses 2 --dist loadfile tests/test_browser*.py
