@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 import residua as rs
-from residua.errors import DamagedError, InputError
+from residua.errors import DamagedError, InputError, ResiduaError
 from residua.run_config import RunConfig
 from residua.studies import (
     c1,
@@ -390,6 +391,19 @@ def test_one_job_that_breaks_costs_no_other(tmp_path):
 def broken(seed, work, data_dir):
     Finalize(None, (work / "tidied").touch, exitpriority=1)
     return {"value": 1 / 0}
+
+
+def test_a_process_that_is_ended_from_outside_is_told(tmp_path):
+    job = suite.Job("c1", "families", 0, killed, 1.0)
+    said = r"ended from outside, perhaps for its memory; the same command goes on, with fewer --workers"
+    with pytest.raises(ResiduaError, match=said):
+        parallel.run_all(
+            [job], tmp_path, workers=1, data_dir=None, command="a command", done=lambda job: None
+        )
+
+
+def killed(seed, work, data_dir):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_networks_that_are_compared_are_of_one_precision_wherever_they_are_trained(monkeypatch):

@@ -37,6 +37,13 @@ ARGUMENTS = [
 ]
 
 
+def test_the_gpu_that_trained_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_training, "device_of", lambda accelerator: torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A GPU")
+    said = start(tmp_path / "run", data="circles", depth=2, train={"epochs": 1}).summary["machine"]
+    assert said.endswith(", A GPU")
+
+
 @pytest.mark.parametrize(
     ("weights", "rule"),
     [("shared", "spans"), ("variable", "depth-curve")],
