@@ -441,6 +441,9 @@ def test_the_same_results_give_the_same_bytes_and_what_is_finished_is_kept():
     for text in ("{", '{"format": -1}'):
         (out / "c1/families-0.json").write_text(text)
         failing(said, *QUICK, "--pages", "--out", "out")
+    (out / "c1/families-0.json").write_bytes((out / "c1/families-1.json").read_bytes())
+    said = "c1/families-0.json' holds the result of seed 1; remove it, and"
+    failing(said, *QUICK, "--pages", "--out", "out")
     (out / "c1/families-0.json").write_text('{"format": 2}')
     failing("was written by a newer residua (format 2", *QUICK, "--pages", "--out", "out")
     (out / "c1/families-0.json").write_text("{}")

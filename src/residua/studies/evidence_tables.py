@@ -27,7 +27,7 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
                 v.claim,
                 v.text,
                 in_words(v),
-                f"{v.again:.0%}",
+                "–" if v.said == "not decided" else f"{v.again:.0%}",
                 counts(v),
                 f"{first.of.split('/')[1]}: {shown(first)}" if first else "–",
                 span,
@@ -38,10 +38,10 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
     header += ["paper"]
     note = (
         "Holds: every criterion is met that could be judged; in part: some are, and more than "
-        "clearly are not; does not hold: else; not decided: of fewer than three seeds, or of no "
-        "results. Clearly not: the whole interval lies on the other side of the bound. Again: of "
-        f"{DRAWS} draws of the seeds anew, those that give the same verdict; below {STEADY:.0%} it "
-        "depends on the seed."
+        "clearly are not; does not hold: else; not decided: of fewer than three seeds (of an "
+        "identity one tells), or of no results. Clearly not: the whole interval lies on the other "
+        f"side of the bound. Again: of {DRAWS} draws of the seeds anew, those that give the same "
+        f"verdict; below {STEADY:.0%} it depends on the seed."
     )
     return Table("Verdicts", header, rows, note)
 

@@ -55,7 +55,9 @@ def run_all(
     pool = ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _begin)
     try:
         with _stoppable(), pool, _ended_at_once(pool):
-            return _collected({pool.submit(one, job): job for job in todo}, done)
+            with _unheard():
+                jobs = {pool.submit(one, job): job for job in todo}
+            return _collected(jobs, done)
     except BrokenProcessPool as error:
         raise ResiduaError(
             "one of the processes was ended from outside, perhaps for its memory; the same command "
@@ -86,7 +88,7 @@ def _ended_at_once(pool: ProcessPoolExecutor) -> Iterator[None]:
 
 
 def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it is not inherited
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     threadpool_limits(1)  # numpy and scipy, too
@@ -108,6 +110,16 @@ def _one(job: Job, folder: Path, data_dir: str | None, command: str) -> str | No
     except Exception as error:  # one job that breaks must not cost a night's other jobs
         return f"{type(error).__name__}: {error}"
     return None
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Have processes that begin here never hear a Ctrl-C, which comes to all: the parent ends them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

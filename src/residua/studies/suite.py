@@ -151,7 +151,7 @@ def results(folder: Path, form: Form) -> Results:
     """Return what is stored of a form's experiments, of all seeds, by experiment, network and seed.
 
     Raises:
-        DamagedError: a result cannot be read, or lacks what those of other seeds have.
+        DamagedError: a result cannot be read, is of another seed, or lacks what others have.
         InputError: a newer residua wrote one.
     """
     remedy = "remove it, and `residua reproduce all` without --pages makes it anew"
@@ -164,6 +164,10 @@ def results(folder: Path, form: Form) -> Results:
                 of = found.setdefault(kind.experiment, {}).setdefault(kind.network, {})
                 of[int(seed)] = read_json(path, remedy)
                 check_format(of[int(seed)], path, remedy)
+                if of[int(seed)].get("seed", int(seed)) != int(seed):
+                    raise DamagedError(
+                        f"{str(path)!r} holds the result of seed {of[int(seed)]['seed']}; {remedy}"
+                    )
                 each[path] = of[int(seed)]
         _refuse_parts(each, remedy)
     return found
