@@ -139,7 +139,7 @@ EXPERIMENTS = {
         "Same width, depth, parameters, data and steps, each with the best of the same settings "
         "by validation error, searched once with a seed of its own. Cells are named by weights, "
         "depth and training: noisy is with Gaussian noise of 0.5 on standardised inputs. Noise "
-        f"is of the input, in several strengths; layers: of every state; sign: along the "
+        "is of the input, in several strengths; layers: of every state; sign: along the "
         f"network's own gradient. {_SIZES} {_NOISE}",
         "The paper quotes no figures; these are the first on record. Cells whose clean "
         "accuracies differ by more than half a point decide nothing. Depth 5 on MNIST was added "

@@ -162,13 +162,13 @@ def results(folder: Path, form: Form) -> Results:
             seed = path.stem.removeprefix(f"{kind.network}-")
             if seed.isdecimal():
                 of = found.setdefault(kind.experiment, {}).setdefault(kind.network, {})
-                of[int(seed)] = read_json(path, remedy)
-                check_format(of[int(seed)], path, remedy)
-                if of[int(seed)].get("seed", int(seed)) != int(seed):
+                result = read_json(path, remedy)
+                check_format(result, path, remedy)
+                if (made_of := result.get("seed", int(seed))) != int(seed):
                     raise DamagedError(
-                        f"{str(path)!r} holds the result of seed {of[int(seed)]['seed']}; {remedy}"
+                        f"{str(path)!r} holds the result of seed {made_of}; {remedy}"
                     )
-                each[path] = of[int(seed)]
+                of[int(seed)] = each[path] = result
         _refuse_parts(each, remedy)
     return found
 
